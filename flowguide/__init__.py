@@ -1,0 +1,39 @@
+"""flowguide: guided flow-matching and score-SDE generative models.
+
+Everything is imported when it is first used, so that ``import flowguide`` costs next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PACKAGES = ("data", "fields", "guidance", "metrics", "networks", "objectives", "paths", "solvers", "training")
+_NAMES = {
+    "Field": "fields",
+    "MixtureField": "fields",
+    "NetworkField": "fields",
+    "load": "training",
+    "oracle": "fields",
+    "sample": "solvers",
+}
+
+__all__ = [*_PACKAGES, *_NAMES, "__version__"]
+
+if TYPE_CHECKING:
+    from . import data, fields, guidance, metrics, networks, objectives, paths, solvers, training
+    from .fields import Field, MixtureField, NetworkField, oracle
+    from .solvers import sample
+    from .training import load
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _NAMES:
+        return getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
+    raise AttributeError(f"module 'flowguide' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

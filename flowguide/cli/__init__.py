@@ -1,0 +1,8 @@
+"""The command line: ``flowguide train | sample | evaluate | list``.
+
+``main`` reads the command; ``recipes`` composes its configuration with hydra; ``commands`` does the work.
+"""
+
+from .main import main
+
+__all__ = ["main"]

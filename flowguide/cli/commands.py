@@ -1,0 +1,140 @@
+"""What ``flowguide train``, ``sample`` and ``evaluate`` do with a composed configuration."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import guidance, solvers, training
+from ..options import check_options
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What ``recipes/base/sample.yaml`` may say, resolved.
+
+    Attributes:
+        run, home: The run folder or checkpoint file, and the run's folder.
+        out: Where the picture and the tensors go.
+        solver: Node of a solver.
+        guidance: Node of a guidance rule; None to sample the conditional field as it is.
+        num: How many samples.
+        cond: A label, a list of num labels, or None for all classes in turn.
+        seed: Of the noise.
+        batch_size: Samples per evaluation of the network.
+        device, ema, imports: Where, with which weights, with whose components.
+    """
+
+    run: str
+    home: str
+    out: str
+    solver: Mapping[str, Any]
+    guidance: Mapping[str, Any] | None = None
+    num: int = 64
+    cond: int | Sequence[int] | None = None
+    seed: int = 0
+    batch_size: int = 256
+    device: str = "auto"
+    ema: bool = True
+    imports: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.num < 1:
+            raise ValueError(f"num must be at least 1, not {self.num}")
+        training.check_seed(self.seed)
+
+    @property
+    def title(self) -> str:
+        """A file name that says how the samples were made."""
+        w = self.guidance.get("w") if self.guidance else None
+        weight = f"_w{w:g}" if isinstance(w, (int, float)) else ""
+        rule = self.guidance["name"] if self.guidance else "unguided"
+        return f"{rule}{weight}_{self.solver['name']}{self.solver.get('steps', '')}_seed{self.seed}"
+
+
+def train(settings: dict[str, Any], folder: Path) -> None:
+    """Train, and say what to do next."""
+    shown = _relative(folder)
+    try:
+        training.train({**settings, "run": str(shown), "out": str(shown)}, shown)
+    except training.Interrupted as stop:
+        raise training.Interrupted(f"{stop}. Everything is in {shown}") from None
+    print(f"trained: {shown}")
+    print(f"next:    flowguide sample {shown}    or    flowguide evaluate {shown}")
+
+
+def sample(settings: dict[str, Any], folder: Path) -> None:
+    """Sample a run, and write the picture and the tensors."""
+    from safetensors.torch import save_file
+
+    from .. import drawing
+
+    config = SampleConfig(**check_options("the command", SampleConfig, (), settings))
+    solver = solvers.registry.build_from(config.solver)
+    model = training.load_generative(config.run, config.ema, config.device)
+    field = model if config.guidance is None else guidance.registry.build_from(config.guidance, model)
+    labels = conditions(config.cond, config.num, model.num_classes)
+    shape = training.build_dataset(model.config, "test").shape
+    samples = solvers.sample(
+        field, (config.num, *shape), labels, solver, config.seed, batch_size=config.batch_size, progress=True
+    ).cpu()
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {"data": samples} if labels is None else {"data": samples, "labels": labels}
+    save_file(tensors, folder / f"{config.title}.safetensors", {"config": json.dumps(settings)})
+    picture = folder / f"{config.title}.png"
+    if len(shape) == 3:
+        drawing.save_images(samples, picture, columns=_columns(config, model.num_classes))
+    elif shape == (2,):
+        drawing.save_points(samples, labels, picture, title=config.title.replace("_", ", "))
+    print(f"{config.num} samples, {solver.evaluations} evaluations of the field: {_relative(picture)} and .safetensors")
+
+
+def evaluate(settings: dict[str, Any], folder: Path) -> None:
+    """Evaluate a run, print the table and write it."""
+    from ..evaluation import EvaluateConfig, write_tables
+    from ..evaluation import evaluate as measure
+
+    config = EvaluateConfig.of(settings)
+    print(write_tables(measure(config, folder), config.metrics, folder))
+    print(f"tables: {_relative(folder)}/quality.csv and .json")
+
+
+def conditions(cond: int | Sequence[int] | None, num: int, num_classes: int | None) -> Tensor | None:
+    """Labels for ``num`` samples: one for all, a list, or all classes in turn.
+
+    Raises:
+        ValueError: if a label is not one of the classes, or there are not as many as samples.
+    """
+    if num_classes is None:
+        if cond is not None:
+            raise ValueError(f"this model takes no labels, so cond must be null, not {cond!r}")
+        return None
+    if cond is None:
+        return torch.arange(num) % num_classes
+    labels = [cond] * num if isinstance(cond, int) else list(cond)
+    for label in labels:
+        if not 0 <= label < num_classes:
+            raise ValueError(f"cond must be a label from 0 to {num_classes - 1}, or a list of them, not {label}")
+    if len(labels) != num:
+        raise ValueError(f"cond lists {len(labels)} labels for num={num} samples")
+    return torch.tensor(labels)
+
+
+def _columns(config: SampleConfig, num_classes: int | None) -> int:
+    """A row of the picture holds each class once, if that is how the labels go; otherwise it is about square."""
+    if config.cond is None and num_classes and 2 <= num_classes <= 20:
+        return min(config.num, num_classes)
+    return max(1, round(config.num**0.5))
+
+
+def _relative(path: Path) -> Path:
+    """As short as the current folder allows."""
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path

@@ -1,0 +1,95 @@
+"""What ``--help`` says. Text only, so that it comes at once."""
+
+USAGE = """\
+flowguide: guided flow-matching and score-SDE generative models
+
+  flowguide train RECIPE [setting=value ...]      train a model          -> runs/RECIPE
+  flowguide sample RUN [setting=value ...]        draw samples from it   -> RUN/samples
+  flowguide evaluate RUN [setting=value ...]      measure it against w   -> RUN/evaluation
+  flowguide list [KIND]                           what there is to choose from
+  flowguide COMMAND --help                        more about one of them
+
+for example:
+  flowguide train digits
+  flowguide sample runs/digits guidance.w=3 solver=euler solver.steps=50 num=100
+  flowguide evaluate runs/digits 'guidance.w=[0,1,2,4]'
+
+Settings are hydra's: network=mlp chooses a component, training.steps=500 sets an option, and
+--multirun with values after commas runs every combination.
+"""
+
+TRAIN = """\
+flowguide train RECIPE [setting=value ...] [--multirun]
+
+Train what a recipe describes. RECIPE is a name ({recipes}) or a YAML file of your own.
+The run goes to runs/RECIPE: configuration, environment, checkpoints, TensorBoard logs. The same command
+goes on with a run that was interrupted (Ctrl-C saves first), to the bit.
+
+choose a component       data= path= network= objective=     (see: flowguide list)
+set its options          network.width=64 objective.label_dropout=0.2 path.beta_max=10
+set the training         training.steps=3000 training.batch_size=256 training.learning_rate=1e-3
+                         training.ema=0.999 training.warmup=100 training.save_every=500
+what is predicted        predicts=velocity | score | noise | data
+where and how            run=runs/mine seed=1 device=cuda fresh=true (start over)
+your own components      imports=[my_module]
+sweep                    --multirun objective.label_dropout=0.05,0.1,0.2,0.5
+look without running     --cfg job
+
+for example:
+  flowguide train digits
+  flowguide train moons path=vp predicts=noise run=runs/moons_vp
+  flowguide train digits --multirun seed=0,1,2
+"""
+
+SAMPLE = """\
+flowguide sample RUN [setting=value ...]
+
+Draw samples from a trained run (a run folder, or one of its checkpoint files) and write them to RUN/samples
+as a picture (.png) and as tensors (.safetensors: data, and labels if there are any).
+
+guidance                 guidance=cfg guidance.w=3     (0 unconditional, 1 conditional, above 1 guided)
+solver                   solver=heun solver.steps=20   (see: flowguide list solvers)
+what                     num=64 cond=7 cond=[0,1,2,3] with num=4; default: all classes in turn
+randomness               seed=0: sample i of a seed is the same in every batch
+the rest                 out=folder batch_size=256 device=cuda ema=false imports=[my_module]
+
+for example:
+  flowguide sample runs/digits guidance.w=2
+  flowguide sample runs/digits cond=3 num=16 solver=dopri5
+  flowguide sample runs/digits --multirun guidance.w=1,2,4
+"""
+
+EVALUATE = """\
+flowguide evaluate RUN [setting=value ...]
+
+Measure a trained run at several guidance weights: Frechet distance, Inception-style score and label accuracy, in the
+features of a classifier that flowguide trains on the run's own data set, once, and keeps. Prints a table and writes
+RUN/evaluation/quality.csv and .json. Finished points are kept: asked again, they cost nothing.
+
+weights                  'guidance.w=[0,1,2,4]'
+seeds                    'seeds=[0,1,2]' gives means and standard deviations
+samples                  num=1000; default: as many as there are held-out data
+guidance, solver         guidance=cfg solver=heun solver.steps=10
+the rest                 out=folder batch_size=256 device=cuda ema=false imports=[my_module]
+
+for example:
+  flowguide evaluate runs/digits
+  flowguide evaluate runs/digits 'guidance.w=[1,1.5,2]' 'seeds=[0,1,2]' solver=euler solver.steps=40
+"""
+
+LIST = """\
+flowguide list [KIND] [imports=[my_module]]
+
+What there is to choose from: all names, or those of one KIND with what they are and their options.
+
+kinds: {kinds}
+"""
+
+
+def of(command: str) -> str:
+    """The help of one command."""
+    from .listing import KINDS
+    from .recipes import names
+
+    texts = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "list": LIST}
+    return texts[command].format(recipes=", ".join(names()), kinds=", ".join(KINDS))

@@ -1,0 +1,120 @@
+"""Entry point: which command, with what words, and what becomes of mistakes.
+
+Nothing heavy is imported before a command is known to need it.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..registry import unknown
+from . import help
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The ``flowguide`` command: exits with 0, with 2 after one sentence, or with 130 if interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    guard(lambda: _dispatch(words))
+
+
+def guard(command: Callable[[], None]) -> None:
+    """Run a command; answer a user's mistake with one sentence and exit code 2, Ctrl-C with 130.
+
+    With FLOWGUIDE_TRACEBACK set, mistakes keep their traceback.
+    """
+    try:
+        command()
+    except (ValueError, OSError) as error:
+        if os.environ.get("FLOWGUIDE_TRACEBACK"):
+            raise
+        print(f"flowguide: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as stop:
+        print(f"\nflowguide: {stop if str(stop) else 'stopped'}", file=sys.stderr)
+        sys.exit(130)
+
+
+def launch(
+    task: Callable[[dict[str, Any], Path], None], name: str, words: Sequence[str], where: Path | None = None
+) -> None:
+    """Compose a recipe and run ``task`` on it, with flowguide's own messages on standard error."""
+    import logging
+
+    from . import recipes
+
+    logging.basicConfig(level=logging.WARNING, format="flowguide: %(message)s", stream=sys.stderr)
+    logging.getLogger("flowguide").setLevel(logging.INFO)
+    recipes.run(task, where or recipes.folder(), name, words)
+
+
+def of_run(words: Sequence[str], example: str) -> list[str]:
+    """The words with the first bare one, a run folder or checkpoint file, as ``run=`` and its folder as ``home=``.
+
+    Raises:
+        ValueError: if there is no such run; checked here, before anything is written anywhere.
+    """
+    from ..training import RunFolder
+
+    words = list(words)
+    if words and "=" not in words[0] and not words[0].startswith("-"):
+        words[0] = f"run={_quoted(words[0])}"
+    runs = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("run=")]
+    if not runs:
+        raise ValueError(f"which run? Name the folder that 'flowguide train' wrote, for example: {example}")
+    home = Path(runs[-1])
+    if home.is_file():
+        home = home.parent.parent if home.parent.name == "checkpoints" else home.parent
+    else:
+        RunFolder(home).config()
+    return [*words, f"home={_quoted(str(home))}"]
+
+
+def _quoted(word: str) -> str:
+    """A string in hydra's grammar, whatever is in it."""
+    escaped = word.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _dispatch(words: list[str]) -> None:
+    commands = {"train": _train, "sample": _sample, "evaluate": _evaluate, "list": _list}
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(help.USAGE, end="")
+    elif words[0] == "--version":
+        from .. import __version__
+
+        print(f"flowguide {__version__}")
+    elif words[0] not in commands:
+        raise unknown("command", words[0], commands)
+    elif any(word in ("-h", "--help") for word in words):
+        print(help.of(words[0]), end="")
+    else:
+        commands[words[0]](words[1:])
+
+
+def _train(words: Sequence[str]) -> None:
+    from . import commands, recipes
+
+    if not words or "=" in words[0] or words[0].startswith("-"):
+        raise ValueError(f"which recipe? flowguide train RECIPE (known: {', '.join(recipes.names())})")
+    where, name = recipes.locate(words[0])
+    launch(commands.train, name, words[1:], where)
+
+
+def _sample(words: Sequence[str]) -> None:
+    from . import commands
+
+    launch(commands.sample, "base/sample", of_run(words, "flowguide sample runs/digits"))
+
+
+def _evaluate(words: Sequence[str]) -> None:
+    from . import commands
+
+    launch(commands.evaluate, "base/evaluate", of_run(words, "flowguide evaluate runs/digits"))
+
+
+def _list(words: Sequence[str]) -> None:
+    from .listing import show
+
+    show(words)

@@ -1,0 +1,116 @@
+"""Samples of a run at several guidance weights and seeds, measured against the real data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from .. import guidance, metrics, solvers
+from ..metrics import see
+from ..options import check_options
+from ..training import build_dataset, check_seed, load_generative
+from .digest import digest_of, digest_of_tensors
+from .judge import judge_for
+from .kept import Kept, Row
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What ``recipes/base/evaluate.yaml`` may say, resolved.
+
+    Attributes:
+        run, home: The run folder or checkpoint file, and the run's folder.
+        out: Where the tables go.
+        guidance: Node of a guidance rule, with ``w`` a number or a list of numbers.
+        solver: Node of a solver.
+        metrics: Names of metrics.
+        classifier: The network, objective, training and seed nodes of the classifier to measure with.
+        num: Samples per point; None for as many as there are held-out data.
+        seeds: One evaluation each.
+        batch_size: Samples per evaluation of the network.
+        device, ema, imports: Where, with which weights, with whose components.
+    """
+
+    run: str
+    home: str
+    out: str
+    guidance: Mapping[str, Any]
+    solver: Mapping[str, Any]
+    metrics: Sequence[str]
+    classifier: Mapping[str, Any]
+    num: int | None = None
+    seeds: Sequence[int] = (0,)
+    batch_size: int = 256
+    device: str = "auto"
+    ema: bool = True
+    imports: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.num is not None and self.num < 2:
+            raise ValueError(f"num must be at least 2, or null for as many as there are held-out data, not {self.num}")
+        if not self.seeds or not self.metrics:
+            raise ValueError("evaluate needs at least one seed and one metric")
+        for seed in self.seeds:
+            check_seed(seed)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "EvaluateConfig":
+        """From nested settings; ValueError naming the first that is unknown, missing or of the wrong type."""
+        return cls(**check_options("the command", cls, (), settings))
+
+    @property
+    def weights(self) -> list[float]:
+        """The guidance weights to evaluate, in the order given."""
+        w = self.guidance.get("w")
+        weights = w if isinstance(w, list) else [w]
+        if not weights or not all(isinstance(w, (int, float)) and not isinstance(w, bool) for w in weights):
+            raise ValueError(f"guidance.w must be a number or a list of numbers to evaluate, not {w!r}")
+        return [float(w) for w in weights]
+
+
+def evaluate(config: EvaluateConfig, out: Path, show: bool = True) -> list[Row]:
+    """Measure a run at every weight of ``guidance.w`` for every seed.
+
+    Every finished point is kept in ``out/points.json`` and not computed again.
+
+    Args:
+        config: What to measure.
+        out: Folder of the kept points.
+        show: Show progress.
+    Returns:
+        One row per (w, seed), in that order, and a last one of the real held-out data (``w`` is None).
+    """
+    solver = solvers.registry.build_from(config.solver)
+    measures = {name: metrics.build(name) for name in config.metrics}
+    model = load_generative(config.run, config.ema, config.device)
+    rules = {w: guidance.registry.build_from({**config.guidance, "w": w}, model) for w in config.weights}
+    test = build_dataset(model.config, "test")
+    if len(test.shape) != 3 or model.num_classes is None:
+        raise ValueError(f"evaluation needs a model of labelled images, and {config.run} is one of {test.name}")
+    num = config.num or len(test)
+    judge = judge_for(model.config.data, config.classifier, config.device, show)
+
+    about = {"features": judge.features, "num": num, "reference": "training data"}
+    settings = {
+        "weights": digest_of_tensors(model.state_dict()),
+        "judge": digest_of_tensors(judge.classifier.state_dict()),
+        **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size")},
+    }
+    labels = torch.arange(num) % model.num_classes
+    kept = Kept(out / "points.json")
+    rows: list[Row] = []
+    points = [(w, seed) for w in rules for seed in config.seeds]
+    for w, seed in tqdm(points, desc="evaluating", unit="point", disable=not show):
+        point = {"w": w, "seed": seed, "num": num}
+        key = digest_of({**settings, "guidance": {**config.guidance, "w": w}, **point})
+        if key not in kept:
+            shape = (num, *test.shape)
+            images = solvers.sample(rules[w], shape, labels, solver, seed, batch_size=config.batch_size)
+            seen = see(judge.classifier, images, labels)
+            kept[key] = {**point, **{name: m(seen, judge.train) for name, m in measures.items()}, **about}
+        rows.append(kept[key])
+    real = {name: measure(judge.test, judge.train) for name, measure in measures.items()}
+    return [*rows, {"w": None, "seed": None, **real, **about, "num": len(test)}]

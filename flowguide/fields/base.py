@@ -1,0 +1,88 @@
+r"""Field: whatever predicts.
+
+.. math:: \text{prediction} = \text{field}(x, t, \text{cond})
+
+A network on its path is a field, an exact mixture is a field, a guidance rule takes fields and is a field. Solvers,
+likelihoods and diagnostics take a field and know nothing else.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from ..paths import Path, Prediction
+
+
+class Field(nn.Module, ABC):
+    """A function of (x, t, cond) that predicts data, noise, velocity and score at once.
+
+    Attributes:
+        path: The probability path whose states it takes.
+        num_classes: Number of labels it can be conditioned on; None if it is unconditional or conditioned otherwise.
+        t_min, t_max: The times at which it can be evaluated: the path's, unless its kind of prediction leaves one out.
+    """
+
+    path: Path
+    num_classes: int | None = None
+
+    @property
+    def t_min(self) -> float:
+        return self.path.t_min
+
+    @property
+    def t_max(self) -> float:
+        return self.path.t_max
+
+    @abstractmethod
+    def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
+        """Evaluate at ``x`` (B, *), ``t`` () or (B,) of x's dtype and device, ``cond`` (B, ...) or None."""
+
+    @abstractmethod
+    def null(self, batch: int) -> Tensor | None:
+        """The condition that means "none given", one row per sample; None if the field takes no conditions."""
+
+    def forward(self, x: Tensor, t: Tensor | float, cond: Tensor | None = None) -> Prediction:
+        """Predict at ``x``, time ``t``, under ``cond``.
+
+        Args:
+            x: States, shape (B, *).
+            t: Time, a number or a tensor of shape () or (B,); 0 = noise, 1 = data.
+            cond: Conditions, one per sample (labels: int64, shape (B,)); None is unconditional.
+        """
+        if not isinstance(t, Tensor) or t.dtype != x.dtype or t.device != x.device:
+            t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
+        return self.predict(x, t, cond)
+
+    def drop(self, cond: Tensor, mask: Tensor) -> Tensor:
+        """``cond`` with the samples in ``mask``, shape (B,), made unconditional: per sample, never per batch."""
+        null = self.null(len(cond))
+        if null is None:
+            raise ValueError("this field takes no conditions, so there is no label to drop")
+        return torch.where(mask.reshape(-1, *[1] * (cond.ndim - 1)), null.to(cond), cond)
+
+    def check_condition(self, cond: Tensor | None, batch: int) -> None:
+        """Refuse conditions that do not fit, once per run (it reads the labels, which on a GPU is a wait)."""
+        if cond is None:
+            return
+        if self.null(1) is None:
+            raise ValueError("this field takes no conditions; pass cond=None")
+        if len(cond) != batch:
+            raise ValueError(f"there must be one condition per sample: got {len(cond)} for {batch} samples")
+        if self.num_classes is not None:
+            check_labels(cond, self.num_classes)
+
+
+def check_labels(labels: Tensor, num_classes: int) -> None:
+    """ValueError unless ``labels`` are integers in [0, num_classes]; num_classes itself is the null label."""
+    if labels.dtype not in (torch.int64, torch.int32) or labels.ndim != 1:
+        raise ValueError(
+            f"labels must be integers of shape (B,), not {str(labels.dtype).removeprefix('torch.')} of shape "
+            f"{tuple(labels.shape)}"
+        )
+    wrong = labels[(labels < 0) | (labels > num_classes)]
+    if len(wrong):
+        raise ValueError(
+            f"label {int(wrong[0])} is not one of the {num_classes} classes 0 to {num_classes - 1} "
+            f"(or {num_classes}, which means no label)"
+        )

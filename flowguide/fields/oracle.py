@@ -1,0 +1,189 @@
+r"""Exact labelled Gaussian mixtures: the ground truth that every component is tested against.
+
+Data :math:`z` come from component k with weight :math:`\pi_k`, mean :math:`m_k` and covariance
+:math:`S_k = Q_k \Lambda_k Q_k^\top`; the label is a function of the component. The state
+:math:`x = \alpha z + \sigma \varepsilon` is again a mixture, with means :math:`\alpha m_k` and covariances
+:math:`\alpha^2 S_k + \sigma^2 I`, so that with :math:`y_k = Q_k^\top (x - \alpha m_k)` and
+:math:`V_k = \alpha^2 \Lambda_k + \sigma^2`
+
+.. math::
+    \log p(x, k) &= \log \pi_k - \tfrac12 \sum_i \left[ y_{ki}^2 / V_{ki} + \log 2\pi V_{ki} \right], \\
+    \nabla \log p(x) &= -\sum_k p(k \mid x)\, Q_k V_k^{-1} y_k, \\
+    E[z \mid x] &= \sum_k p(k \mid x) \left[ m_k + \alpha\, Q_k \Lambda_k V_k^{-1} y_k \right].
+
+Nothing is divided by alpha or sigma: all are exact at both ends of a path. A condition restricts the sum to the
+components with that label.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..randomness import normal, uniform
+from .base import check_labels
+
+Scale = Tensor | float
+
+
+class _Parts(NamedTuple):
+    """What a mixture computes with, in one dtype on one device."""
+
+    log_weights: Tensor  # (num_classes + 1, K): log p(k | y) for every label, and in the last row for no label
+    means: Tensor  # (K, D)
+    eigenvalues: Tensor  # (K, D)
+    eigenvectors: Tensor  # (K, D, D), in columns
+
+
+class GaussianMixture:
+    """K labelled Gaussians in D dimensions, seen through :math:`x = \\alpha z + \\sigma \\varepsilon`.
+
+    Args:
+        weights: Shape (K,), positive; normalised here.
+        means: Shape (K, D).
+        covariances: Shape (K, D, D), symmetric positive definite.
+        labels: Shape (K,), integers from 0; several components may share one.
+    Raises:
+        ValueError: if shapes disagree, or a weight or covariance is not positive.
+
+    It answers in the dtype and on the device of the states that it is asked about, from parameters kept in float64.
+    Everywhere below ``alpha`` and ``sigma`` are numbers or tensors that broadcast against (B, D) (the data
+    themselves: 1 and 0), and ``cond`` holds labels, shape (B,); None, or the label ``num_classes``, means any.
+    """
+
+    def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor, labels: Tensor | None = None) -> None:
+        labels = torch.arange(len(weights), device=means.device) if labels is None else labels
+        if means.ndim != 2:
+            raise ValueError(f"means must have shape (K, D), not {tuple(means.shape)}")
+        components, dim = means.shape
+        expected = {"weights": (components,), "covariances": (components, dim, dim), "labels": (components,)}
+        for name, given in (("weights", weights), ("covariances", covariances), ("labels", labels)):
+            if tuple(given.shape) != expected[name]:
+                raise ValueError(
+                    f"{name} must have shape {expected[name]} to go with means of shape {(components, dim)}, "
+                    f"not {tuple(given.shape)}"
+                )
+        if not (weights > 0).all():
+            raise ValueError(f"weights must be positive, not {weights.tolist()}")
+        if labels.dtype not in (torch.int64, torch.int32) or int(labels.min()) < 0:
+            raise ValueError(f"labels must be integers from 0, not {labels.tolist()}")
+        eigenvalues, eigenvectors = torch.linalg.eigh(covariances.double())
+        if not (eigenvalues > 0).all() or not torch.allclose(covariances, covariances.mT):
+            raise ValueError("covariances must be symmetric and positive definite")
+
+        self.num_classes = int(labels.max()) + 1
+        self.labels = labels.long()
+        of_label = labels == torch.arange(self.num_classes, device=labels.device)[:, None]
+        if not of_label.any(1).all():
+            raise ValueError(f"every label from 0 to {self.num_classes - 1} needs a component: got {labels.tolist()}")
+        log_weights = torch.log(weights.double() / weights.double().sum())
+        rows = torch.where(of_label, log_weights, -math.inf)
+        rows = torch.cat([rows - rows.logsumexp(1, keepdim=True), log_weights[None]])
+        self._exact = _Parts(rows, means.double(), eigenvalues, eigenvectors)
+        self._cast: dict[tuple[torch.dtype, torch.device], _Parts] = {}
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self._exact.means.shape[1]
+
+    def sample(
+        self,
+        count: int,
+        seed: int = 0,
+        *,
+        cond: Tensor | None = None,
+        first: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw data and their labels.
+
+        Args:
+            count: How many.
+            seed: Sample ``first + i`` of a seed is the same in every batch.
+            cond: Labels to condition on, shape (count,).
+        Returns:
+            (data, labels), shapes (count, D) and (count,).
+        """
+        noise = normal((count, self.dim), seed, stream=1, first=first, device=device, dtype=dtype)
+        parts = self._parts_for(noise)
+        # In float64, u < 1 and the last threshold is 1: a component of weight zero is never drawn.
+        u = uniform((count, 1), seed, stream=0, first=first, device=device, dtype=torch.float64)
+        thresholds = self._log_weights_of(parts, cond, count).double().exp().cumsum(1)
+        component = (thresholds / thresholds[:, -1:] <= u).sum(1)
+        root = parts.eigenvectors * parts.eigenvalues.sqrt()[:, None, :]
+        data = parts.means[component] + (root[component] @ noise[..., None])[..., 0]
+        return data, self.labels.to(data.device)[component]
+
+    def log_prob(self, x: Tensor, cond: Tensor | None = None, *, alpha: Scale = 1.0, sigma: Scale = 0.0) -> Tensor:
+        """log p(x | cond) in nats, shape (B,), of states x, shape (B, D)."""
+        parts, y, variance = self._whiten(x, alpha, sigma)
+        return self._log_joint(parts, y, variance, cond).logsumexp(1)
+
+    def score(self, x: Tensor, cond: Tensor | None = None, *, alpha: Scale = 1.0, sigma: Scale = 0.0) -> Tensor:
+        """The gradient of :meth:`log_prob`, shape (B, D)."""
+        return self.score_and_data(x, cond, alpha=alpha, sigma=sigma)[0]
+
+    def posterior(self, x: Tensor, *, alpha: Scale = 1.0, sigma: Scale = 0.0) -> Tensor:
+        """p(y | x) for every label y, shape (B, num_classes)."""
+        joint = self._log_joint(*self._whiten(x, alpha, sigma), None)
+        return joint.softmax(1) @ functional.one_hot(self.labels, self.num_classes).to(joint)
+
+    def score_and_data(
+        self, x: Tensor, cond: Tensor | None = None, *, alpha: Scale = 1.0, sigma: Scale = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """The score and the posterior mean of the data, E[z | x, cond], each of shape (B, D)."""
+        parts, y, variance = self._whiten(x, alpha, sigma)
+        share = self._log_joint(parts, y, variance, cond).softmax(1)
+        weighted = share[..., None] * y / variance
+        score = -torch.einsum("kij,bkj->bi", parts.eigenvectors, weighted)
+        shrunk = torch.einsum("kij,bkj->bi", parts.eigenvectors, parts.eigenvalues * weighted)
+        return score, share @ parts.means + alpha * shrunk
+
+    def _whiten(self, x: Tensor, alpha: Scale, sigma: Scale) -> tuple[_Parts, Tensor, Tensor]:
+        """The parts, y of shape (B, K, D) and V of shape (B or 1, K, D) of the formulas above."""
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise ValueError(f"states of this mixture have shape (B, {self.dim}), not {tuple(x.shape)}")
+        parts = self._parts_for(x)
+        alpha, sigma = (torch.as_tensor(scale).to(x).reshape(-1, 1, 1) for scale in (alpha, sigma))
+        variance = alpha**2 * parts.eigenvalues + sigma**2
+        y = torch.einsum("kji,bkj->bki", parts.eigenvectors, x[:, None] - alpha * parts.means)
+        return parts, y, variance
+
+    def _log_joint(self, parts: _Parts, y: Tensor, variance: Tensor, cond: Tensor | None) -> Tensor:
+        """log p(x, k | cond), shape (B, K)."""
+        gaussian = -0.5 * (y**2 / variance + torch.log(2 * math.pi * variance)).sum(2)
+        return self._log_weights_of(parts, cond, len(y)) + gaussian
+
+    def _log_weights_of(self, parts: _Parts, cond: Tensor | None, batch: int) -> Tensor:
+        """log p(k | cond), shape (B, K)."""
+        if cond is None:
+            return parts.log_weights[-1].expand(batch, -1)
+        try:
+            return functional.embedding(cond, parts.log_weights)
+        except (IndexError, RuntimeError):
+            check_labels(cond, self.num_classes)
+            raise
+
+    def _parts_for(self, x: Tensor) -> _Parts:
+        key = (x.dtype, x.device)
+        if key not in self._cast:
+            self._cast[key] = _Parts(*(part.to(x) for part in self._exact))
+        return self._cast[key]
+
+
+def ring(
+    components: int, radius: float = 2.0, std: float = 0.2, labels: Sequence[int] | None = None
+) -> GaussianMixture:
+    """Equal round Gaussians on a circle, a label each unless told otherwise: the usual first toy."""
+    angle = torch.arange(components, dtype=torch.float64) * (2 * math.pi / components)
+    return GaussianMixture(
+        weights=torch.ones(components),
+        means=radius * torch.stack([angle.cos(), angle.sin()], dim=1),
+        covariances=torch.eye(2, dtype=torch.float64).expand(components, 2, 2) * std**2,
+        labels=None if labels is None else torch.tensor(labels),
+    )

@@ -1,0 +1,28 @@
+r"""Inception-style score of a classifier.
+
+.. math:: \exp\, E_x\, \mathrm{KL}\left( p(y \mid x) \,\|\, E_{x'}\, p(y \mid x') \right),
+
+between 1 and the number of classes: high if every sample is recognised with confidence and all classes occur.
+
+Source: Salimans et al. (2016), arXiv 1606.03498, section 4. Computed by torchmetrics.
+"""
+
+import torch
+
+from .base import Metric, Seen, metrics
+
+
+@metrics.register("inception_score")
+class InceptionScore(Metric):
+    """Inception-style score, from 1 to the number of classes; higher is better."""
+
+    title = "Inception-style score"
+    better = "higher"
+
+    def __call__(self, samples: Seen, reference: Seen) -> float:
+        from torchmetrics.image.inception import InceptionScore as Score
+
+        # One split: with more, torchmetrics would shuffle by the global generator.
+        score = Score(feature=torch.nn.Identity(), splits=1)
+        score.update(samples.logits.double().cpu())
+        return float(score.compute()[0])

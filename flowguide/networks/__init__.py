@@ -1,0 +1,19 @@
+"""Networks, called as ``network(x, t, cond)``. They know nothing of paths: a field says what an output means.
+
+To add one, write a file here (or anywhere that is imported) with a subclass of :class:`Network`::
+
+    @fg.networks.register("mine")
+    class Mine(fg.networks.Network):
+        def __init__(self, dim: int, num_classes: int | None = None): ...
+        def forward(self, x, t, cond): ...
+"""
+
+from ..registry import import_siblings
+from .base import Network
+from .base import networks as registry
+
+register, build, names = registry.register, registry.build, registry.names
+
+__all__ = ["Network", "build", "names", "register", "registry"]
+
+import_siblings(__name__)

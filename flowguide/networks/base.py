@@ -1,0 +1,37 @@
+"""What every network has in common: the call ``network(x, t, cond)`` and a null condition of its own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..registry import Registry
+
+networks = Registry("network")
+
+
+class Network(nn.Module):
+    """A network called as ``network(x, t, cond)``, x (B, *), t () or (B,), cond (B,) labels or None.
+
+    Attributes:
+        num_classes: Number of labels; None if it takes none. The label ``num_classes`` means "no label".
+    """
+
+    num_classes: int | None = None
+
+    def null(self, batch: int) -> Tensor | None:
+        """The condition that means "none given", one row per sample; None if the network takes no conditions."""
+        if self.num_classes is None:
+            return None
+        return torch.full((batch,), self.num_classes, device=next(self.parameters()).device)
+
+    @classmethod
+    def options_for(cls, shape: Sequence[int], num_classes: int | None) -> dict[str, Any]:
+        """The options that follow from the data: a recipe leaves them null and training fills them in.
+
+        Args:
+            shape: Of one sample, without the batch: (channels, height, width) for images.
+            num_classes: Of the data set; None if it has no labels.
+        """
+        return {"num_classes": num_classes}

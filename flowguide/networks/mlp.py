@@ -1,0 +1,62 @@
+"""A residual multilayer perceptron for toys in a few dimensions."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from .base import Network, networks
+from .layers import ConditionEmbedding, zero
+
+
+@networks.register("mlp")
+class MLP(Network):
+    """Residual perceptron; time and label scale and shift every hidden layer.
+
+    Args:
+        dim: Entries of a sample, whatever its shape.
+        num_classes: Number of labels, or null for none.
+        width: Hidden width.
+        depth: Number of residual blocks.
+    """
+
+    def __init__(self, dim: int, num_classes: int | None = None, width: int = 128, depth: int = 3) -> None:
+        super().__init__()
+        for name, value in (("dim", dim), ("width", width), ("depth", depth)):
+            if value < 1:
+                raise ValueError(f"an mlp needs {name} >= 1, not {value}")
+        self.dim = dim
+        self.num_classes = num_classes
+        self.embed = ConditionEmbedding(64, width, num_classes)
+        self.enter = nn.Linear(dim, width)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
+
+    @classmethod
+    def options_for(cls, shape: Sequence[int], num_classes: int | None) -> dict[str, Any]:
+        return {"dim": math.prod(shape), "num_classes": num_classes}
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        flat = x.flatten(1)
+        if flat.shape[1] != self.dim:
+            raise ValueError(f"this mlp takes samples of {self.dim} entries, not of shape {tuple(x.shape[1:])}")
+        embedding = self.embed(len(x), t, cond)
+        hidden = self.enter(flat)
+        for block in self.blocks:
+            hidden = block(hidden, embedding)
+        return self.leave(hidden).reshape(x.shape)
+
+
+class Block(nn.Module):
+    """``h + W2 silu(W1 (norm(h) (1 + scale) + shift))``, scale and shift linear in the embedding."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulate = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        self.body = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), zero(nn.Linear(2 * width, width)))
+
+    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.modulate(embedding).chunk(2, dim=1)
+        return hidden + self.body(self.norm(hidden) * (1 + scale) + shift)

@@ -1,0 +1,19 @@
+"""Probability paths :math:`x_t = \\alpha_t z + \\sigma_t \\varepsilon`, and all conversions between predictions.
+
+To add one, write a file here (or anywhere that is imported) with a subclass of :class:`Path`::
+
+    @fg.paths.register("mine")
+    class Mine(fg.paths.Path):
+        def alpha(self, t): return t**2
+        def sigma(self, t): return (1 - t) ** 2
+"""
+
+from ..registry import import_siblings
+from .base import KINDS, Coefficients, Kind, Path, Prediction
+from .base import paths as registry
+
+register, build, names = registry.register, registry.build, registry.names
+
+__all__ = ["KINDS", "Coefficients", "Kind", "Path", "Prediction", "build", "names", "register", "registry"]
+
+import_siblings(__name__)

@@ -1,0 +1,252 @@
+r"""Probability paths, and the one place where kinds of prediction are turned into one another.
+
+A Gaussian probability path carries noise to data,
+
+.. math:: x_t = \alpha_t\, z + \sigma_t\, \varepsilon, \qquad t = 0 \text{ noise}, \quad t = 1 \text{ data}.
+
+Every kind of prediction is the posterior mean of one linear combination :math:`a z + b \varepsilon`:
+
+==========  ==========================  ==========================
+kind        a                           b
+==========  ==========================  ==========================
+data        1                           0
+noise       0                           1
+velocity    :math:`\dot\alpha_t`        :math:`\dot\sigma_t`
+==========  ==========================  ==========================
+
+and the score is the noise divided by :math:`-\sigma_t`. Together with :math:`x_t` a prediction :math:`p` thus gives
+two linear equations for the posterior means :math:`\hat z, \hat\varepsilon` of data and noise,
+
+.. math::
+    \begin{pmatrix} \alpha_t & \sigma_t \\ a & b \end{pmatrix}
+    \begin{pmatrix} \hat z \\ \hat\varepsilon \end{pmatrix} =
+    \begin{pmatrix} x_t \\ p \end{pmatrix}
+    \;\Rightarrow\;
+    \hat z = \frac{b\, x_t - \sigma_t\, p}{\alpha_t b - \sigma_t a}, \qquad
+    \hat\varepsilon = \frac{\alpha_t\, p - a\, x_t}{\alpha_t b - \sigma_t a},
+
+whence every other kind. For the velocity the determinant is :math:`-(\dot\alpha\sigma - \alpha\dot\sigma)`, which no
+path lets vanish: a velocity gives data and noise at both ends. A noise prediction gives no data where
+:math:`\alpha_t = 0`, and a data prediction no noise where :math:`\sigma_t = 0` (see :meth:`Path.interval`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..randomness import normal
+from ..registry import Registry
+
+Kind = Literal["velocity", "score", "noise", "data"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+paths = Registry("path")
+
+
+class Path(ABC):
+    """A Gaussian probability path: :math:`x_t = \\alpha_t z + \\sigma_t \\varepsilon`, noise at t = 0, data at t = 1.
+
+    A path needs :meth:`alpha` and :meth:`sigma`; their time derivatives come from forward-mode differentiation
+    unless it states them in closed form. Two paths of one class with equal options are equal.
+
+    Attributes:
+        t_min, t_max: The interval in which all four coefficients are finite. Solvers stay inside.
+    """
+
+    t_min: float = 0.0
+    t_max: float = 1.0
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """Signal scale, same shape as ``t``; never decreasing."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise scale, same shape as ``t``; never increasing."""
+
+    def alpha_dot(self, t: Tensor) -> Tensor:
+        """Time derivative of :meth:`alpha`."""
+        return torch.func.jvp(self.alpha, (t,), (torch.ones_like(t),))[1]
+
+    def sigma_dot(self, t: Tensor) -> Tensor:
+        """Time derivative of :meth:`sigma`."""
+        return torch.func.jvp(self.sigma, (t,), (torch.ones_like(t),))[1]
+
+    def at(self, t: Tensor, like: Tensor) -> "Coefficients":
+        """The coefficients at time ``t``, shape () or (B,), shaped to multiply ``like``, shape (B, *)."""
+        return Coefficients(self, t, like.ndim)
+
+    def interpolate(self, data: Tensor, noise: Tensor, t: Tensor) -> "Prediction":
+        """The state between a data point and a noise sample, with all that is true of it.
+
+        Args:
+            data, noise: Shape (B, *).
+            t: Shape () or (B,), in [t_min, t_max].
+        Returns:
+            A Prediction whose data and noise are the ones given: ``.x`` is the state, ``.velocity`` its derivative
+            :math:`\\dot\\alpha_t z + \\dot\\sigma_t \\varepsilon`, the regression target of flow matching.
+        """
+        c = self.at(t, data)
+        return Prediction(c, c.alpha * data + c.sigma * noise, data=data, noise=noise)
+
+    def predict(self, kind: Kind, value: Tensor, x: Tensor, t: Tensor) -> "Prediction":
+        """What ``value``, a prediction of ``kind`` at (x, t), says about every other kind."""
+        return Prediction(self.at(t, x), x, **{kind: value})
+
+    def interval(self, kind: Kind, margin: float = 1e-3) -> tuple[float, float]:
+        """The times in which a prediction of ``kind`` determines all others.
+
+        Noise and score say nothing about the data where alpha = 0, nor data about the noise where sigma = 0: an
+        interval that would begin or end there is shortened by ``margin``, which bounds the amplification of
+        float32 rounding by about 1 / margin.
+        """
+        t_min, t_max = torch.tensor(self.t_min), torch.tensor(self.t_max)
+        start, end = self.t_min, self.t_max
+        if kind in ("noise", "score") and float(self.alpha(t_min)) == 0:
+            start += margin
+        if kind == "data" and float(self.sigma(t_max)) == 0:
+            end -= margin
+        return start, end
+
+    def prior(
+        self,
+        shape: Sequence[int],
+        seed: int = 0,
+        *,
+        t: float | None = None,
+        first: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Noise to start a solver from: :math:`\\sigma_t \\varepsilon`, at ``t = t_min`` unless told otherwise.
+
+        Args:
+            shape: (B, *).
+            seed: Sample ``first + i`` of this seed is the same in every batch (:mod:`flowguide.randomness`).
+        Returns:
+            Shape (B, *).
+        """
+        noise = normal(shape, seed, first=first, device=device, dtype=dtype)
+        return noise * self.sigma(torch.tensor(self.t_min if t is None else t, dtype=torch.float64)).item()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(sorted(vars(self).items()))))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
+
+
+class Coefficients:
+    """alpha, sigma and their derivatives at one time, each computed when it is first asked for.
+
+    Args:
+        path: The path.
+        t: Shape () or (B,).
+        ndim: Dimensions of the states that they will multiply: a ``t`` of shape (B,) gives (B, 1, ..., 1).
+    """
+
+    def __init__(self, path: Path, t: Tensor, ndim: int) -> None:
+        self.path = path
+        self.t = t if t.ndim == 0 else t.reshape(-1, *[1] * (ndim - 1))
+
+    @cached_property
+    def alpha(self) -> Tensor:
+        return self.path.alpha(self.t)
+
+    @cached_property
+    def sigma(self) -> Tensor:
+        return self.path.sigma(self.t)
+
+    @cached_property
+    def alpha_dot(self) -> Tensor:
+        return self.path.alpha_dot(self.t)
+
+    @cached_property
+    def sigma_dot(self) -> Tensor:
+        return self.path.sigma_dot(self.t)
+
+
+class Prediction:
+    """Posterior means at (x, t), in whichever kinds they are known and, on demand, in all others.
+
+    One network evaluation serves ODE drift and score alike, and the kind that the network predicts costs nothing.
+
+    Args:
+        coefficients: The path's, at t.
+        x: The state, shape (B, *).
+        **known: At least one kind, each of shape (B, *). An exact field knows several and passes them all, so that
+            none has to be recovered by a division.
+    """
+
+    def __init__(self, coefficients: Coefficients, x: Tensor, **known: Tensor) -> None:
+        if not known or not known.keys() <= set(KINDS):
+            raise ValueError(f"a prediction is made of one or more of {', '.join(KINDS)}, not of {sorted(known)}")
+        self.coefficients = coefficients
+        self.x = x
+        self._known = known
+
+    @property
+    def velocity(self) -> Tensor:
+        """:math:`u = \\dot\\alpha \\hat z + \\dot\\sigma \\hat\\varepsilon`, shape (B, *), data units per unit time."""
+        if "velocity" not in self._known:
+            c = self.coefficients
+            self._known["velocity"] = c.alpha_dot * self.data + c.sigma_dot * self.noise
+        return self._known["velocity"]
+
+    @property
+    def score(self) -> Tensor:
+        """:math:`s = \\nabla_x \\log p_t(x) = -\\hat\\varepsilon / \\sigma`, shape (B, *)."""
+        if "score" not in self._known:
+            self._known["score"] = -self.noise / self.coefficients.sigma
+        return self._known["score"]
+
+    @property
+    def noise(self) -> Tensor:
+        """:math:`\\hat\\varepsilon = E[\\varepsilon \\mid x_t = x]`, shape (B, *)."""
+        if "noise" not in self._known:
+            self._known["noise"] = self._solve_for_noise()
+        return self._known["noise"]
+
+    @property
+    def data(self) -> Tensor:
+        """:math:`\\hat z = E[z \\mid x_t = x]`, shape (B, *)."""
+        if "data" not in self._known:
+            self._known["data"] = self._solve_for_data()
+        return self._known["data"]
+
+    def _solve_for_noise(self) -> Tensor:
+        c, x, known = self.coefficients, self.x, self._known
+        if "score" in known:
+            return -c.sigma * known["score"]
+        if "velocity" in known:
+            return (c.alpha * known["velocity"] - c.alpha_dot * x) / (c.alpha * c.sigma_dot - c.sigma * c.alpha_dot)
+        return (x - c.alpha * known["data"]) / c.sigma
+
+    def _solve_for_data(self) -> Tensor:
+        c, x, known = self.coefficients, self.x, self._known
+        if "velocity" in known:
+            return (c.sigma_dot * x - c.sigma * known["velocity"]) / (c.alpha * c.sigma_dot - c.sigma * c.alpha_dot)
+        return (x - c.sigma * self.noise) / c.alpha
+
+    def lerp(self, other: "Prediction", w: Tensor | float) -> "Prediction":
+        """The mix ``(1 - w) self + w other``, exactly ``other`` at w = 1.
+
+        Weights that sum to one commute with every conversion, so the mix is made in the kinds that both know, and
+        in the velocity, which is finite at both ends, where they know none in common.
+
+        Args:
+            other: A prediction at the same (x, t).
+            w: A number, or one per sample, shape (B,).
+        """
+        kinds = self._known.keys() & other._known.keys() or {"velocity"}
+        if isinstance(w, Tensor) and w.ndim:
+            w = w.reshape(-1, *[1] * (self.x.ndim - 1))
+        mixed = {kind: torch.lerp(getattr(self, kind), getattr(other, kind), w) for kind in kinds}
+        return Prediction(self.coefficients, self.x, **mixed)

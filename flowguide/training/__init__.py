@@ -1,0 +1,23 @@
+"""Training: the loop, moving averages, checkpoints and run folders."""
+
+from .assemble import build_dataset, build_model, device_of, load, load_generative
+from .checkpoint import read_meta
+from .config import TrainConfig, TrainingOptions, check_seed
+from .interruption import Interrupted
+from .run_folder import RunFolder
+from .train import train
+
+__all__ = [
+    "Interrupted",
+    "RunFolder",
+    "TrainConfig",
+    "TrainingOptions",
+    "build_dataset",
+    "build_model",
+    "check_seed",
+    "device_of",
+    "load",
+    "load_generative",
+    "read_meta",
+    "train",
+]

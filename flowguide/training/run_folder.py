@@ -1,0 +1,169 @@
+"""A run's folder: its configuration, its environment, its checkpoints and its logs.
+
+::
+
+    runs/digits/
+      config.yaml         what was asked for, resolved
+      environment.json    versions, revision, machine, command
+      checkpoints/        step-00003000.safetensors, ... (the newest few)
+      logs/               TensorBoard
+"""
+
+import json
+import logging
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from . import checkpoint
+
+log = logging.getLogger(__name__)
+
+# What may differ when a run goes on: it changes nothing about the steps already taken.
+_FREE = {"run", "imports", "fresh", "device", "training.steps", "training.save_every", "training.keep"}
+
+
+class RunFolder:
+    """The folder of one training run.
+
+    Args:
+        folder: Where it is, or is to be.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.checkpoints = self.folder / "checkpoints"
+        self.logs = self.folder / "logs"
+
+    def open(self, config: dict[str, Any], fresh: bool = False) -> None:
+        """Create the folder for ``config``, or take up the run that is in it.
+
+        Args:
+            config: The resolved configuration.
+            fresh: Start over, removing the checkpoints of an earlier run.
+        Raises:
+            ValueError: if the folder holds a run with another configuration.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"the run folder {self.folder} is a file; choose another with run=...")
+        if fresh:
+            for file in (*self.files(), *self.logs.glob("events.*")):
+                file.unlink()
+        elif self.files():
+            differing = _differences(self.config(), config)
+            if differing:
+                name, (old, new) = next(iter(differing.items()))
+                others = (
+                    f" ({len(differing) - 1} more: {', '.join(list(differing)[1:4])})" if len(differing) > 1 else ""
+                )
+                raise ValueError(
+                    f"{self.folder} holds a run with {name}={old}, not {new}{others}; choose another folder with "
+                    f"run=..., or start over with fresh=true"
+                )
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        (self.folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+
+    def config(self) -> dict[str, Any]:
+        """The configuration; ValueError if this is no run folder."""
+        file = self.folder / "config.yaml"
+        try:
+            config = yaml.safe_load(file.read_text())
+        except FileNotFoundError:
+            what = "has no config.yaml, so it is not a run folder" if self.folder.is_dir() else "does not exist"
+            raise ValueError(f"{self.folder} {what}; a run folder is what 'flowguide train' writes") from None
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+            raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+        if not isinstance(config, dict):
+            raise ValueError(f"{file} is not a configuration")
+        return config
+
+    def files(self) -> list[Path]:
+        """The checkpoint files, oldest first."""
+        return sorted(self.checkpoints.glob("step-*.safetensors"))
+
+    def newest(self, fall_back: bool = False) -> Path | None:
+        """The newest checkpoint; None if there is none.
+
+        Args:
+            fall_back: Take the one before a damaged one, and say so, instead of raising.
+        Raises:
+            ValueError: if it is damaged; offers the newest good one.
+        """
+        damage: ValueError | None = None
+        for file in reversed(self.files()):
+            try:
+                checkpoint.read_meta(file)
+            except ValueError as error:
+                damage = damage or error
+                continue
+            if damage and not fall_back:
+                raise ValueError(f"{damage}; the last good checkpoint is {file}")
+            if damage:
+                log.warning("%s; going on from the last good one, %s", damage, file.name)
+            return file
+        if damage and not fall_back:
+            raise ValueError(f"{damage}; there is no other checkpoint in {self.checkpoints}")
+        return None
+
+    def save(self, step: int, tensors: dict[str, Tensor], config: dict[str, Any], keep: int) -> Path:
+        """Write the checkpoint of ``step`` and remove all but the newest ``keep``."""
+        file = self.checkpoints / f"step-{step:08d}.safetensors"
+        checkpoint.write(file, tensors, {"step": step, "config": config})
+        for old in self.files()[:-keep]:
+            old.unlink()
+        return file
+
+
+def environment() -> dict[str, Any]:
+    """What one needs to know to repeat a run: versions, revision, machine and command."""
+    versions = {}
+    for package in ("flowguide", "torch", "numpy", "torchdiffeq", "torchmetrics", "hydra-core", "scikit-learn"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "packages": versions,
+        "revision": _revision(),
+        "platform": platform.platform(),
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"],
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _revision() -> str | None:
+    """Git revision of flowguide's checkout, with a + if it was changed; None outside one."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two configurations differ, other than those that may."""
+    old, new = flatten(old), flatten(new)
+    names = [name for name in {**old, **new} if name not in _FREE]
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

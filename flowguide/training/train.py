@@ -1,0 +1,53 @@
+"""From a configuration to a trained run."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import objectives
+from ..randomness import derive
+from .assemble import build_dataset, build_model, device_of, with_data_options
+from .config import TrainConfig
+from .loop import fit
+from .run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+def train(settings: Mapping[str, Any], folder: Path | str, show: bool = True) -> nn.Module:
+    """Train what a recipe describes, in ``folder``; a run that is there already goes on.
+
+    Args:
+        settings: A recipe, resolved: see :class:`TrainConfig`.
+        folder: The run folder.
+        show: Show a progress bar.
+    Returns:
+        The trained model with averaged weights.
+    Raises:
+        ValueError: if anything in the recipe is wrong; Interrupted on Ctrl-C.
+    """
+    config = TrainConfig.of(settings)
+    device = device_of(config.device)
+    objective = objectives.registry.build_from(config.objective)
+    dataset = build_dataset(config, "train")
+    config = with_data_options(config, dataset)
+    torch.manual_seed(derive(config.seed))
+    model = build_model(config).to(device)
+    run = RunFolder(folder)
+    run.open(config.settings(), fresh=config.fresh)
+    log.info(
+        "training %s (%.2f M parameters) on %s, %d samples of shape %s; %s, %d threads; in %s",
+        config.network["name"],
+        sum(p.numel() for p in model.parameters()) / 1e6,
+        dataset.name,
+        len(dataset),
+        "x".join(map(str, dataset.shape)),
+        device,
+        torch.get_num_threads(),
+        run.folder,
+    )
+    return fit(model, objective, dataset.to(device), config, run, show)
