@@ -3,6 +3,6 @@
 ``main`` reads the command; ``recipes`` composes its configuration with hydra; ``commands`` does the work.
 """
 
-from .main import main
+from .main import main, script
 
-__all__ = ["main"]
+__all__ = ["main", "script"]

@@ -49,6 +49,27 @@ def launch(
     recipes.run(task, where or recipes.folder(), name, words)
 
 
+def script(
+    task: Callable[[dict[str, Any], Path], None],
+    name: str,
+    words: Sequence[str] | None = None,
+    example: str | None = None,
+) -> None:
+    """Run an analysis script: its recipe with the command line's overrides, and mistakes answered in a sentence.
+
+    Args:
+        task: Called with the resolved settings and the output folder; its module's docstring is the help.
+        name: Of the recipe: ``"analysis/samples"``.
+        words: The command line; ``sys.argv`` if None.
+        example: A call with a run folder, for a script that needs one; its first bare word is the run.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    if any(word in ("-h", "--help") for word in words):
+        print(sys.modules[task.__module__].__doc__)
+        return
+    guard(lambda: launch(task, name, of_run(words, example) if example else words))
+
+
 def of_run(words: Sequence[str], example: str) -> list[str]:
     """The words with the first bare one, a run folder or checkpoint file, as ``run=`` and its folder as ``home=``.
 

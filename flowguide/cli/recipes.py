@@ -2,7 +2,7 @@
 
 A recipe is a YAML file whose ``defaults`` choose a component of each kind: ``- network: mlp``. Every registered
 component is such a choice by itself, with the options of its signature at their defaults: there is nothing to write
-beside the class. Files in ``recipes/network/`` are choices too: a component under another name, with options of their own.
+beside the class. Files in ``recipes/network/`` are choices too: a component by another name, with options of its own.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Evaluation: a run measured against real data, at several guidance weights.
 
 Metrics are computed in the features of a classifier that flowguide trains on the run's own data set (``judge``). They
-are not the FID and IS of the literature, which use an Inception network; every table says whose they are. Finished points
-are kept (``kept``), so that an evaluation that was interrupted, or is asked for again, goes on where it stopped.
+are not the FID and IS of the literature, which use an Inception network; every table says whose they are. Finished
+points are kept (``kept``), so that an evaluation that was interrupted, or is asked for again, goes on where it stopped.
 """
 
 from .evaluate import EvaluateConfig, evaluate

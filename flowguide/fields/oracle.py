@@ -149,7 +149,7 @@ class GaussianMixture:
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"states of this mixture have shape (B, {self.dim}), not {tuple(x.shape)}")
         parts = self._parts_for(x)
-        alpha, sigma = (torch.as_tensor(scale).to(x).reshape(-1, 1, 1) for scale in (alpha, sigma))
+        alpha, sigma = (torch.as_tensor(s, dtype=x.dtype, device=x.device).reshape(-1, 1, 1) for s in (alpha, sigma))
         variance = alpha**2 * parts.eigenvalues + sigma**2
         y = torch.einsum("kji,bkj->bki", parts.eigenvectors, x[:, None] - alpha * parts.means)
         return parts, y, variance

@@ -19,6 +19,7 @@ class Dopri5(Solver):
     Args:
         steps: Number of intervals between the states of a trajectory; the steps of the method are its own.
         rtol, atol: Relative and absolute tolerance of a step.
+        max_evaluations: Evaluations after which it gives up.
         grid, t_start, t_end: As for every solver.
     Source: Dormand & Prince (1980).
     """
@@ -30,6 +31,7 @@ class Dopri5(Solver):
         steps: int = 1,
         rtol: float = 1e-5,
         atol: float = 1e-5,
+        max_evaluations: int = 100_000,
         grid: str | Mapping[str, Any] = "uniform",
         t_start: float | None = None,
         t_end: float | None = None,
@@ -39,6 +41,7 @@ class Dopri5(Solver):
             raise ValueError(f"tolerances must be positive, not rtol={rtol}, atol={atol}")
         self.rtol = rtol
         self.atol = atol
+        self.max_evaluations = max_evaluations
         self._evaluations: int | None = None
 
     @property
@@ -51,6 +54,8 @@ class Dopri5(Solver):
         self._evaluations = 0
 
         def velocity(t: Tensor, state: Tensor) -> Tensor:
+            if self._evaluations >= self.max_evaluations:
+                raise AssertionError(f"no end after {self._evaluations} evaluations, at t = {float(t):.4g}")
             self._evaluations += 1
             return field(state, t.to(x), cond).velocity
 

@@ -1,0 +1,68 @@
+"""Draw a grid of samples: rows are classes, columns guidance weights, the first column real data.
+
+    python analysis/samples.py runs/digits
+    python analysis/samples.py runs/digits 'guidance.w=[0,1,2,4]' repeats=5 solver=euler solver.steps=50
+
+Along a row the noise is the same for every w, so that one sees what guidance alone does. Settings: recipes/analysis/
+samples.yaml. Writes samples.png, .pdf and .json (settings, and mean pixel per cell) into RUN/analysis.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowguide import drawing, guidance, solvers, training
+from flowguide.cli import script
+
+
+def samples(settings: dict[str, Any], folder: Path) -> None:
+    """Sample and draw."""
+    model = training.load_generative(settings["run"], settings["ema"], settings["device"])
+    data = training.build_dataset(model.config, "train")
+    if len(data.shape) != 3 or model.num_classes is None:
+        raise ValueError(
+            f"a grid of samples needs a model of labelled images, and {settings['run']} is one of {data.name}"
+        )
+    repeats, classes, weights = settings["repeats"], model.num_classes, settings["guidance"]["w"]
+    if not isinstance(repeats, int) or repeats < 1:
+        raise ValueError(f"repeats must be an integer of at least 1, not {repeats!r}")
+    weights = weights if isinstance(weights, list) else [weights]
+    solver = solvers.registry.build_from(settings["solver"])
+
+    labels = torch.arange(classes).repeat_interleave(repeats)
+    real = torch.cat([data.data[data.labels == label][:repeats] for label in range(classes)])
+    columns = [real]
+    for w in weights:
+        rule = guidance.registry.build_from({**settings["guidance"], "w": w}, model)
+        columns.append(solvers.sample(rule, (len(labels), *data.shape), labels, solver, settings["seed"]).cpu())
+    files = drawing.save(figure(columns, classes, weights, settings), folder / "samples")
+    means = {str(w): column.mean().item() for w, column in zip(["real", *weights], columns, strict=True)}
+    (folder / "samples.json").write_text(json.dumps({"settings": settings, "mean_pixel": means}, indent=1) + "\n")
+    print("figure:", *files)
+
+
+def figure(columns: list[torch.Tensor], classes: int, weights: list[float], settings: dict[str, Any]) -> Any:
+    """The grid, columns captioned with w and rows with the class."""
+    drawing.use_style()
+    import matplotlib.pyplot as plt
+
+    panels, axes = plt.subplots(
+        1, len(columns), figsize=(drawing.PAGE, drawing.PAGE / len(columns) / settings["repeats"] * classes + 0.5)
+    )
+    for index, (column, ax) in enumerate(zip(columns, axes, strict=True)):
+        picture = drawing.tile(column, settings["repeats"])
+        ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.set_title("real" if index == 0 else f"$w$ = {weights[index - 1]:g}")
+        ax.set_xticks([])
+        ax.set_yticks([(row + 0.5) * picture.shape[0] / classes for row in range(classes)], range(classes))
+        ax.tick_params(length=0, labelleft=index == 0)
+        ax.spines[:].set_visible(False)
+    axes[0].set_ylabel("class asked for")
+    panels.subplots_adjust(wspace=0.06, left=0.05, right=1, top=0.93, bottom=0.01)
+    return panels
+
+
+if __name__ == "__main__":
+    script(samples, "analysis/samples", example="python analysis/samples.py runs/digits")

@@ -1,0 +1,27 @@
+"""What every test may use: reproducible hypothesis, one thread, a cache of its own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+# The same examples in every run: a red test is red again.
+settings.register_profile("flowguide", deadline=None, max_examples=25, derandomize=True, print_blob=True)
+settings.load_profile("flowguide")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing of a test is kept in the user's cache, and nothing from there is used."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("FLOWGUIDE_CACHE")
+    os.environ["FLOWGUIDE_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["FLOWGUIDE_CACHE"]
+    else:
+        os.environ["FLOWGUIDE_CACHE"] = before

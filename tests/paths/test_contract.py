@@ -1,0 +1,172 @@
+"""What must hold of every registered path."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import flowguide as fg
+from flowguide.paths import KINDS
+
+NAMES = fg.paths.names()
+every_path = pytest.mark.parametrize("name", NAMES)
+
+
+def inside(path: fg.paths.Path, count: int = 101) -> torch.Tensor:
+    return torch.linspace(path.t_min, path.t_max, count, dtype=torch.float64)
+
+
+@every_path
+def test_from_noise_to_data(name: str) -> None:
+    path = fg.paths.build(name)
+    t = inside(path)
+    alpha, sigma = path.alpha(t), path.sigma(t)
+    assert alpha.isfinite().all()
+    assert sigma.isfinite().all()
+    assert (alpha.diff() >= 0).all()
+    assert (sigma.diff() <= 0).all()
+    assert alpha[0] / sigma[0] < 0.02, "at t_min there is next to no signal"
+    assert sigma[-1] / alpha[-1] < 0.01, "at t_max there is next to no noise"
+
+
+@every_path
+def test_derivatives(name: str) -> None:
+    path = fg.paths.build(name)
+    step = 1e-6
+    t = 0.01 + 0.98 * inside(path)
+    for value, derivative in ((path.alpha, path.alpha_dot), (path.sigma, path.sigma_dot)):
+        difference = (value(t + step) - value(t - step)) / (2 * step)
+        torch.testing.assert_close(derivative(t), difference, rtol=1e-7, atol=1e-8)
+    # Closed forms agree with forward-mode differentiation, which is what a path without them gets.
+    for derivative, default in ((path.alpha_dot, fg.paths.Path.alpha_dot), (path.sigma_dot, fg.paths.Path.sigma_dot)):
+        torch.testing.assert_close(derivative(t), default(path, t), rtol=1e-11, atol=1e-12)
+
+
+@every_path
+def test_a_velocity_always_tells_data_from_noise(name: str) -> None:
+    path = fg.paths.build(name)
+    t = inside(path)
+    assert (path.alpha_dot(t) * path.sigma(t) - path.alpha(t) * path.sigma_dot(t) > 0).all()
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    kind=st.sampled_from(KINDS),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_round_trips(name: str, kind: str, share: float, seed: int) -> None:
+    """Any kind gives back all that is true of the state, as exactly as float64 and the conditioning allow."""
+    path = fg.paths.build(name)
+    start, end = path.interval(kind)
+    g = torch.Generator().manual_seed(seed)
+    data, noise = torch.randn(2, 5, 3, generator=g, dtype=torch.float64)
+    t = torch.full((5,), start + share * (end - start), dtype=torch.float64)
+    truth = path.interpolate(data, noise, t)
+    if kind == "score" and not truth.score.isfinite().all():
+        return  # at sigma = 0 a single point has no score
+    guess = path.predict(kind, getattr(truth, kind), truth.x, t)
+    for other in KINDS:
+        wanted = getattr(truth, other)
+        # What divides by alpha or sigma amplifies rounding by its inverse, and nothing by more.
+        amplification = 1 / max(float(path.sigma(t[0])), 1e-16) if other in ("noise", "score") else 1.0
+        if kind in ("noise", "score"):
+            amplification /= max(float(path.alpha(t[0])), 1e-16)
+        if other == "score":
+            amplification *= amplification
+        error = ((getattr(guess, other) - wanted).abs() / (1 + wanted.abs())).max()
+        assert error < max(1e-10, 1e-14 * amplification), (other, float(error))
+
+
+@every_path
+def test_round_trips_to_1e10_away_from_the_ends(name: str) -> None:
+    path = fg.paths.build(name)
+    data, noise = torch.randn(2, 99, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    truth = path.interpolate(data, noise, t)
+    for kind in KINDS:
+        guess = path.predict(kind, getattr(truth, kind), truth.x, t)
+        for other in KINDS:
+            torch.testing.assert_close(getattr(guess, other), getattr(truth, other), rtol=1e-10, atol=1e-10)
+
+
+@every_path
+@pytest.mark.parametrize("kind", KINDS)
+def test_finite_in_float32_at_the_ends(name: str, kind: str) -> None:
+    path = fg.paths.build(name)
+    x, value = torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(0))
+    for t in (*path.interval(kind), 0.5):
+        prediction = path.predict(kind, value, x, torch.tensor(t, dtype=torch.float32))
+        for other in KINDS:
+            if other == "score" and kind != "score" and float(path.sigma(torch.tensor(t))) == 0:
+                continue  # infinite in exact arithmetic, or 0/0
+            assert getattr(prediction, other).isfinite().all(), (t, other)
+
+
+@every_path
+def test_velocity_is_the_derivative_of_the_state(name: str) -> None:
+    path = fg.paths.build(name)
+    data, noise = torch.randn(2, 50, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    t = torch.linspace(0.05, 0.95, 50, dtype=torch.float64)
+    before, after = (path.interpolate(data, noise, t + step).x for step in (-1e-6, 1e-6))
+    torch.testing.assert_close(path.interpolate(data, noise, t).velocity, (after - before) / 2e-6, rtol=1e-6, atol=1e-7)
+
+
+@every_path
+def test_times_may_differ_between_samples(name: str) -> None:
+    path = fg.paths.build(name)
+    x, value = torch.randn(2, 3, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)
+    together = path.predict("velocity", value, x, t)
+    for i in range(3):
+        alone = path.predict("velocity", value[i : i + 1], x[i : i + 1], t[i])
+        for kind in KINDS:
+            torch.testing.assert_close(getattr(together, kind)[i : i + 1], getattr(alone, kind), rtol=1e-13, atol=0)
+
+
+@every_path
+def test_prior(name: str) -> None:
+    path = fg.paths.build(name)
+    x = path.prior((4000, 2), seed=0, dtype=torch.float64)
+    sigma = float(path.sigma(torch.tensor(path.t_min, dtype=torch.float64)))
+    assert abs(x.std() / sigma - 1) < 0.04
+    assert torch.equal(x[5:9], path.prior((4, 2), seed=0, first=5, dtype=torch.float64))
+
+
+@every_path
+def test_equality_is_by_value(name: str) -> None:
+    path = fg.paths.build(name)
+    assert path == fg.paths.build(name)
+    assert hash(path) == hash(fg.paths.build(name))
+    assert all(path != fg.paths.build(other) for other in NAMES if other != name)
+
+
+def test_options_tell_paths_apart() -> None:
+    assert fg.paths.build("vp") != fg.paths.build("vp", beta_max=10.0)
+    assert repr(fg.paths.build("vp")) == "VP(beta_min=0.1, beta_max=20.0)"
+
+
+def test_a_path_needs_only_alpha_and_sigma() -> None:
+    class Squares(fg.paths.Path):
+        def alpha(self, t):
+            return t**2
+
+        def sigma(self, t):
+            return (1 - t) ** 2
+
+    t = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    torch.testing.assert_close(Squares().alpha_dot(t), 2 * t)
+    torch.testing.assert_close(Squares().sigma_dot(t), -2 * (1 - t))
+
+
+@pytest.mark.parametrize("options", [{"beta_min": 0.0}, {"beta_min": 3.0, "beta_max": 2.0}, {"beta_max": float("inf")}])
+def test_vp_refuses_wrong_rates(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="vp needs 0 < beta_min <= beta_max"):
+        fg.paths.build("vp", **options)
+
+
+def test_a_prediction_is_of_known_kinds() -> None:
+    path = fg.paths.build("linear")
+    x = torch.zeros(2, 2)
+    with pytest.raises(ValueError, match="made of one or more of velocity, score, noise, data"):
+        path.predict("x0", x, x, torch.tensor(0.5))

@@ -1,0 +1,214 @@
+"""What must hold of every registered solver."""
+
+import math
+
+import pytest
+import torch
+
+import flowguide as fg
+
+ADAPTIVE = {"dopri5"}
+every_solver = pytest.mark.parametrize("name", fg.solvers.names())
+fixed_step = pytest.mark.parametrize("name", [name for name in fg.solvers.names() if name not in ADAPTIVE])
+
+
+class Counting(fg.Field):
+    """A field that counts its evaluations and remembers their times."""
+
+    def __init__(self, field: fg.Field) -> None:
+        super().__init__()
+        self.field, self.path, self.num_classes, self.times = field, field.path, field.num_classes, []
+
+    def null(self, batch: int):
+        return self.field.null(batch)
+
+    def predict(self, x, t, cond):
+        self.times.append(t.item())
+        return self.field(x, t, cond)
+
+
+def exact(path: str = "linear") -> fg.MixtureField:
+    mixture = fg.oracle.GaussianMixture(
+        weights=torch.tensor([0.2, 0.5, 0.3]),
+        means=torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.5, -1.5]]),
+        covariances=torch.tensor([0.4, 0.6, 0.5])[:, None, None] * torch.eye(2),
+    )
+    return fg.MixtureField(mixture, fg.paths.build(path))
+
+
+def start(field: fg.Field, count: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    return field.path.prior((count, 2), seed=0, dtype=torch.float64), torch.arange(count) % 3
+
+
+@fixed_step
+@pytest.mark.parametrize("path", fg.paths.names())
+@pytest.mark.parametrize("w", [1.0, 2.0])
+def test_order_of_convergence(name: str, path: str, w: float) -> None:
+    field = fg.guidance.build("cfg", exact(path), w=w)
+    x, y = start(field)
+    reference = fg.solvers.build("dopri5", rtol=1e-11, atol=1e-11, t_end=0.95).solve(field, x, y)
+    steps = (64, 128, 256)
+    errors = [
+        (fg.solvers.build(name, steps=n, t_end=0.95).solve(field, x, y) - reference).square().mean().sqrt()
+        for n in steps
+    ]
+    slope = math.log2(errors[0] / errors[-1]) / 2
+    assert abs(slope - fg.solvers.registry.get(name).order) < 0.15, errors
+
+
+@every_solver
+def test_reaches_the_data(name: str) -> None:
+    """The law of the samples is that of the class: mean and standard deviation, within what 4000 samples tell."""
+    field = exact()
+    y = torch.full((4000,), 1)
+    solver = fg.solvers.build(name, steps=100)
+    x = fg.sample(field, (4000, 2), y, solver, seed=3, dtype=torch.float64)
+    torch.testing.assert_close(x.mean(0), torch.tensor([1.0, 1.0], dtype=torch.float64), rtol=0, atol=0.05)
+    torch.testing.assert_close(x.std(0), torch.full((2,), 0.6**0.5, dtype=torch.float64), rtol=0, atol=0.05)
+
+
+@every_solver
+def test_evaluations_are_as_reported_and_inside_the_interval(name: str) -> None:
+    field = Counting(exact())
+    x, y = start(field)
+    solver = fg.solvers.build(name, steps=7, t_start=0.1, t_end=0.9)
+    solver.solve(field, x, y)
+    assert len(field.times) == solver.evaluations
+    assert 0.1 <= min(field.times) <= max(field.times) <= 0.9
+
+
+@every_solver
+def test_the_trajectory_ends_where_solve_does(name: str) -> None:
+    field = exact("vp")
+    x, y = start(field)
+    solver = fg.solvers.build(name, steps=5)
+    states = solver.trajectory(field, x, y)
+    assert states.shape == (6, 32, 2)
+    assert torch.equal(states[0], x)
+    assert torch.equal(states[-1], solver.solve(field, x, y))
+
+
+@every_solver
+def test_does_not_write_to_its_input(name: str) -> None:
+    field = exact()
+    x, y = start(field)
+    before = x.clone()
+    fg.solvers.build(name, steps=3).solve(field, x, y)
+    assert torch.equal(x, before)
+
+
+@fixed_step
+def test_a_sample_is_the_same_in_any_batch(name: str) -> None:
+    field = exact()
+    y = torch.arange(10) % 3
+    solver = fg.solvers.build(name, steps=5)
+    whole = fg.sample(field, (10, 2), y, solver, seed=1)
+    assert torch.allclose(fg.sample(field, (10, 2), y, solver, seed=1, batch_size=3), whole, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(fg.sample(field, (4, 2), y[6:], solver, seed=1, first=6), whole[6:], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(fg.sample(field, (10, 2), y, solver, seed=2), whole)
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTIVE))
+def test_adaptive_solvers_keep_their_tolerance(name: str) -> None:
+    field = exact()
+    x, y = start(field)
+    reference = fg.solvers.build(name, rtol=1e-12, atol=1e-12).solve(field, x, y)
+    loose = fg.solvers.build(name, rtol=1e-4, atol=1e-4)
+    assert (loose.solve(field, x, y) - reference).abs().max() < 1e-2
+    tight = fg.solvers.build(name, rtol=1e-8, atol=1e-8)
+    assert (tight.solve(field, x, y) - reference).abs().max() < 1e-6
+    assert tight.evaluations > loose.evaluations
+
+
+@every_solver
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("path", fg.paths.names())
+def test_dtype_and_ends(name: str, dtype: torch.dtype, path: str) -> None:
+    """Over the whole interval of the path, in either precision, everything stays finite and of its dtype."""
+    field = exact(path)
+    x = fg.sample(field, (8, 2), None, fg.solvers.build(name, steps=4), dtype=dtype)
+    assert x.dtype == dtype
+    assert x.isfinite().all()
+
+
+@every_solver
+def test_can_be_differentiated(name: str) -> None:
+    field = exact()
+    x, y = start(field, 4)
+    x.requires_grad_()
+    fg.solvers.build(name, steps=4).solve(field, x, y).sum().backward()
+    assert x.grad.abs().min() > 0
+
+
+def bad_field() -> fg.Field:
+    """A field that becomes NaN after t = 0.5."""
+    field = exact()
+    honest = field.predict
+    field.predict = lambda x, t, cond: honest(x * (float("nan") if t > 0.55 else 1.0), t, cond)
+    return field
+
+
+@fixed_step
+def test_nan_is_located(name: str) -> None:
+    field = bad_field()
+    x, y = start(field)
+    solver = fg.solvers.build(name, steps=10)
+    for run in (solver.solve, solver.trajectory):
+        with pytest.raises(ValueError, match=r"infinite or NaN in step [678] of 10, from t = 0\.[567] to 0\.[678]"):
+            run(field, x, y)
+
+
+def test_dopri5_says_what_to_try() -> None:
+    field = exact()
+    field.predict = lambda x, t, cond: field.path.predict("velocity", torch.sin(1e4 * t) * 1e3 + x, x, t)
+    x, _ = start(field)
+    with pytest.raises(ValueError, match=r"could not reach rtol=1e-13, .*no end after 2000 evaluations.*loosen them"):
+        fg.solvers.build("dopri5", rtol=1e-13, atol=1e-13, max_evaluations=2000).solve(field, x)
+    with pytest.raises(
+        ValueError, match=r"could not reach rtol=1e-05, .*underflow in dt.*look for a field that is not"
+    ):
+        fg.solvers.build("dopri5").solve(bad_field(), x)
+
+
+@every_solver
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 0}, "at least 1 step, not 0"),
+        ({"steps": -3}, "at least 1 step, not -3"),
+        ({"t_start": -0.1}, r"inside \[0, 1\]"),
+        ({"t_end": 1.5}, r"inside \[0, 1\].*got 0 to 1.5"),
+        ({"t_start": 0.6, "t_end": 0.4}, "t_start < t_end; got 0.6 to 0.4"),
+        ({"t_start": float("nan")}, "inside"),
+        ({"grid": "nope"}, "unknown grid 'nope'"),
+        ({"stepps": 3}, "did you mean 'steps'"),
+    ],
+)
+def test_says_what_is_wrong(name: str, options: dict, words: str) -> None:
+    field = exact()
+    x, y = start(field)
+    with pytest.raises(ValueError, match=words):
+        fg.solvers.build(name, **options).solve(field, x, y)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"shape": (4,)}, "shape is"),
+        ({"shape": (0, 2)}, "shape is"),
+        ({"cond": torch.tensor([0])}, "one condition per sample: got 1 for 4 samples"),
+        ({"cond": torch.tensor([0, 1, 2, 9])}, "label 9 is not one of the 3 classes"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"seed": -1}, "a seed must be an integer"),
+        ({"shape": (4, 3)}, r"states of this mixture have shape \(B, 2\)"),
+    ],
+)
+def test_sample_says_what_is_wrong(change: dict, words: str) -> None:
+    arguments = {"shape": (4, 2), "cond": torch.tensor([0, 1, 2, 0])} | change
+    with pytest.raises(ValueError, match=words):
+        fg.sample(exact(), **arguments)
+
+
+def test_states_are_floating_point() -> None:
+    with pytest.raises(ValueError, match="states are floating-point tensors"):
+        fg.solvers.build("euler").solve(exact(), torch.zeros(4, 2, dtype=torch.int64))
