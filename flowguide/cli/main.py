@@ -79,9 +79,9 @@ def of_run(words: Sequence[str], example: str) -> list[str]:
     from ..training import RunFolder
 
     words = list(words)
-    if words and "=" not in words[0] and not words[0].startswith("-"):
+    if words and ("=" not in words[0] or Path(words[0]).exists()) and not words[0].startswith("-"):
         words[0] = f"run={_quoted(words[0])}"
-    runs = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("run=")]
+    runs = [_unquoted(word.partition("=")[2]) for word in words if word.startswith("run=")]
     if not runs:
         raise ValueError(f"which run? Name the folder that 'flowguide train' wrote, for example: {example}")
     home = Path(runs[-1])
@@ -96,6 +96,13 @@ def _quoted(word: str) -> str:
     """A string in hydra's grammar, whatever is in it."""
     escaped = word.replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def _unquoted(word: str) -> str:
+    """The string that a value in hydra's grammar stands for."""
+    if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
+        return word[1:-1].replace(f"\\{word[0]}", word[0])
+    return word
 
 
 def _dispatch(words: list[str]) -> None:

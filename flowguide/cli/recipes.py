@@ -27,7 +27,18 @@ _GROUPS = {
     "guidance": "guidance",
     "solver": "solvers",
 }
-_FLAGS = ("--multirun", "-m", "--config-dir", "-cd", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i")
+# hydra's flags that make sense here, and whether a value follows.
+_FLAGS = {
+    "--multirun": False,
+    "-m": False,
+    "--config-dir": True,
+    "-cd": True,
+    "--cfg": True,
+    "-c": True,
+    "--resolve": False,
+    "--package": True,
+    "-p": True,
+}
 
 
 def folder() -> Path:
@@ -82,7 +93,7 @@ def run(task: Task, where: Path, name: str, words: Sequence[str], imports: Seque
 
     from .recipe_errors import explain
 
-    _check_flags(words)
+    flags, words = _flags_and_overrides(words)
     import_modules([*imports, *_imports_in(where / f"{name}.yaml"), *imports_among(words)])
     _offer_components()
     settings = ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra.output_subdir=null"]
@@ -93,8 +104,8 @@ def run(task: Task, where: Path, name: str, words: Sequence[str], imports: Seque
         "hydra.job.config.override_dirname.exclude_keys=[run,home,out,imports]",
     ]
     words = [*words, *settings, *(line for line in outputs if not _overridden(line.partition("=")[0], words))]
-    if where != folder():
-        words += ["--config-dir", str(where)]
+    if where != folder() and not {"--config-dir", "-cd"} & set(flags):
+        flags += ["--config-dir", str(where)]
 
     failures: list[str] = []
 
@@ -114,7 +125,7 @@ def run(task: Task, where: Path, name: str, words: Sequence[str], imports: Seque
             failures.append(explain(error, where, name, words))
 
     main = hydra.main(version_base="1.3", config_path=str(folder()), config_name=name)(job)
-    with _arguments(words):
+    with _arguments([*flags, *words]):
         try:
             main()
         except _mistakes() as error:
@@ -186,12 +197,25 @@ def _offer_components() -> None:
             store.store(group=group, name=name, node=registry.defaults(name), provider="flowguide")
 
 
-def _check_flags(words: Sequence[str]) -> None:
-    for position, word in enumerate(words):
-        if word.startswith("-") and word.partition("=")[0] not in _FLAGS:
+def _flags_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """hydra's parser wants its flags together, wherever a user wrote them."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        flag, equals, _ = word.partition("=")
+        if flag not in _FLAGS:
             raise unknown("flag", word, _FLAGS)
-        if word in ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p") and position + 1 == len(words):
-            raise ValueError(f"{word} needs a value after it")
+        flags.append(word)
+        if _FLAGS[flag] and not equals:
+            value = next(rest, None)
+            if value is None:
+                raise ValueError(f"{word} needs a value after it")
+            flags.append(value)
+    return flags, overrides
 
 
 def _overridden(key: str, words: Sequence[str]) -> bool:

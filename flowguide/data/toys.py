@@ -42,7 +42,7 @@ def moons(split: Split = "train", count: int = 20000, seed: int = 0, noise: floa
     angle = math.pi * (along + labels)
     # Each half circle begins inside the other; together they are centred.
     centre = torch.stack([labels - 0.5, 0.5 * labels - 0.25], dim=1)
-    points = torch.stack([angle.cos(), angle.sin()], dim=1) + centre
+    points = 1.4 * (torch.stack([angle.cos(), angle.sin()], dim=1) + centre)
     return Dataset(f"moons ({split})", points + _jitter(points, noise, seed, split), labels, 2)
 
 

@@ -7,6 +7,8 @@ between 1 and the number of classes: high if every sample is recognised with con
 Source: Salimans et al. (2016), arXiv 1606.03498, section 4. Computed by torchmetrics.
 """
 
+import warnings
+
 import torch
 
 from .base import Metric, Seen, metrics
@@ -22,7 +24,11 @@ class InceptionScore(Metric):
     def __call__(self, samples: Seen, reference: Seen) -> float:
         from torchmetrics.image.inception import InceptionScore as Score
 
-        # One split: with more, torchmetrics would shuffle by the global generator.
-        score = Score(feature=torch.nn.Identity(), splits=1)
-        score.update(samples.logits.double().cpu())
-        return float(score.compute()[0])
+        # One split, whose standard deviation torchmetrics computes all the same, with a warning. It shuffles by the
+        # global generator, which is put back.
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            score = Score(feature=torch.nn.Identity(), splits=1)
+            score.update(samples.logits.double().cpu())
+            return float(score.compute()[0])

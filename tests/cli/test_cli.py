@@ -1,0 +1,244 @@
+"""The command line: what it does, and that every mistake is answered with one sentence and exit code 2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from command_line import TINY, Run
+from PIL import Image
+from safetensors.torch import load_file
+
+import flowguide as fg
+from flowguide.cli import help
+from flowguide.cli.listing import KINDS
+
+
+def test_train_then_sample(moons: Run) -> None:
+    again = moons("train", "moons", *TINY)
+    assert again.code == 0
+    assert "trained: runs/moons" in again.out
+    ended = moons("sample", "runs/moons", "num=7", "guidance.w=3", "solver.steps=4")
+    assert "7 samples, 8 evaluations of the field: runs/moons/samples/cfg_w3_heun4_seed0.png" in ended.out
+    tensors = load_file("runs/moons/samples/cfg_w3_heun4_seed0.safetensors")
+    assert tensors["data"].shape == (7, 2)
+    assert tensors["labels"].tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert Image.open("runs/moons/samples/cfg_w3_heun4_seed0.png").size[0] > 400
+    # The same as from Python.
+    field = fg.guidance.build("cfg", fg.load("runs/moons"), w=3.0)
+    expected = fg.sample(field, (7, 2), tensors["labels"], fg.solvers.build("heun", steps=4))
+    assert torch.allclose(tensors["data"], expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        (["solver=euler", "cond=1", "num=3"], "cfg_w1_euler20_seed0"),
+        (["solver=dopri5", "seed=5", "cond=[0,1,1]", "num=3"], "cfg_w1_dopri51_seed5"),
+        (["~guidance", "num=1"], "unguided_heun20_seed0"),
+        (["guidance.w=[0,1,2]", "num=3"], "cfg_heun20_seed0"),
+        (["ema=false", "num=2", "batch_size=1"], "cfg_w1_heun20_seed0"),
+    ],
+)
+def test_ways_to_sample(moons: Run, words: list[str], title: str) -> None:
+    assert moons("sample", "runs/moons", *words).code == 0
+    assert Path(f"runs/moons/samples/{title}.safetensors").is_file()
+
+
+def test_sample_from_a_checkpoint_file_in_an_odd_folder(run: Run) -> None:
+    folder = "my runs/it's = [one]"
+    assert run("train", "moons", *TINY, "run='my runs/it\\'s = [one]'").code == 0
+    (file,) = Path(folder, "checkpoints").iterdir()
+    assert run("sample", str(file), "num=2").code == 0
+    assert run("sample", folder, "num=3").code == 0
+    assert len(list(Path(folder, "samples").glob("*.png"))) == 1
+
+
+def test_multirun(run: Run) -> None:
+    ended = run("train", "moons", *TINY, "--multirun", "objective.label_dropout=0.1,0.5", "seed=0,1")
+    assert ended.code == 0
+    configs = [yaml.safe_load(file.read_text()) for file in Path("runs/moons").glob("*/config.yaml")]
+    found = {(config["objective"]["label_dropout"], config["seed"]) for config in configs}
+    assert found == {(0.1, 0), (0.1, 1), (0.5, 0), (0.5, 1)}
+
+
+def test_a_bad_point_does_not_cost_the_others(run: Run) -> None:
+    ended = run("train", "moons", *TINY, "--multirun", "objective.label_dropout=7,0.5")
+    assert "label_dropout is a probability" in ended.sentence
+    assert len(list(Path("runs/moons").glob("*/checkpoints/*.safetensors"))) == 1
+
+
+def test_a_recipe_of_ones_own(run: Run) -> None:
+    Path("mine.yaml").write_text(
+        "defaults:\n  - base/train\n  - data: spirals\n  - path: vp\n  - network: mlp\n  - objective: cfm\n  - _self_\n"
+        "training: {steps: 2, batch_size: 8}\ndata: {count: 16}\n"
+    )
+    for recipe in ("mine", "mine.yaml"):
+        assert run("train", recipe, "path.beta_max=10").code == 0
+    config = yaml.safe_load(Path("runs/mine/config.yaml").read_text())
+    assert (config["path"], config["data"]["name"]) == ({"name": "vp", "beta_min": 0.1, "beta_max": 10}, "spirals")
+
+
+def test_the_configuration_can_be_looked_at(run: Run) -> None:
+    ended = run("train", "digits", "--cfg", "job")
+    assert yaml.safe_load(ended.out)["network"]["multipliers"] == [1, 2]
+    assert not Path("runs").exists()
+
+
+def test_components_combine(run: Run) -> None:
+    """Every path with every kind of prediction trains and samples."""
+    for path in fg.paths.names():
+        for kind in fg.paths.KINDS:
+            where = f"runs/{path}_{kind}"
+            assert run("train", "moons", *TINY, f"path={path}", f"predicts={kind}", f"run={where}").code == 0
+            assert run("sample", where, "num=2", "guidance.w=2", "solver.steps=2").code == 0
+
+
+MISTAKES = [
+    (["train", "moonz"], ["unknown recipe 'moonz'; did you mean 'moons'", "digits"]),
+    (["train"], ["which recipe?", "moons"]),
+    (["train", "no.yaml"], ["there is no recipe file no.yaml"]),
+    (["train", "moons", "netwrk=mlp"], ["unknown setting 'netwrk'; did you mean 'network'"]),
+    (["train", "moons", "network=mlpp"], ["unknown network 'mlpp'; did you mean 'mlp'", "unet_8x8"]),
+    (["train", "moons", "network.widht=3"], ["did you mean 'network.width'"]),
+    (["train", "moons", "path=vp", "path.beta_mim=3"], ["did you mean 'path.beta_min'"]),
+    (["train", "moons", "+network.foo=3"], ["unknown option of network 'mlp': 'foo'"]),
+    (["train", "moons", "+foo=3"], ["unknown option of the recipe: 'foo'"]),
+    (["train", "moons", "training.steps=abc"], ["'steps' of training must be an integer, not 'abc'"]),
+    (["train", "moons", "training.steps=0"], ["training.steps must be at least 1, not 0"]),
+    (["train", "moons", "training=3"], ["must be a group of settings"]),
+    (["train", "moons", "training=null"], ["must be a group of settings"]),
+    (["train", "moons", "~network"], ["needs the option 'network'"]),
+    (["train", "moons", "data=null"], ["a choice of component must be its name"]),
+    (["train", "moons", "network=unet"], ["a unet takes images"]),
+    (["train", "moons", "seed=-1"], ["a seed must be an integer from 0"]),
+    (["train", "moons", "device=cuda:7"], ["there is no device 'cuda:7' here"]),
+    (["train", "moons", "fresh=3"], ["true or false, not 3"]),
+    (["train", "moons", "=="], ["parsing override '=='"]),
+    (["train", "moons", "seed"], ["seed"]),
+    (["train", "moons", "--foo"], ["unknown flag '--foo'"]),
+    (["train", "moons", "--config-dir"], ["--config-dir needs a value"]),
+    (["train", "moons", "--config-dir", "nowhere"], ["nowhere"]),
+    (["train", "moons", "imports=[no_such_module]"], ["no module 'no_such_module'"]),
+    (["train", "moons", "imports=3"], ["imports must be a list of modules"]),
+    (["train", "moons", "run=${oops}"], ["oops"]),
+    (["sample"], ["which run?"]),
+    (["sample", "runs/nope"], ["runs/nope does not exist"]),
+    (["sample", "."], ["has no config.yaml, so it is not a run folder"]),
+    (["sample", "runs/moons", "guidance.w=abc"], ["'w' of guidance rule 'cfg' must be a number or a list"]),
+    (["sample", "runs/moons", "guidance.w=nan"], ["w must be a finite number", "nan"]),
+    (["sample", "runs/moons", "guidance.w=[1,2]"], ["w has 2 weights for 64 samples"]),
+    (["sample", "runs/moons", "solver.steps=0"], ["at least 1 step, not 0"]),
+    (["sample", "runs/moons", "solver.t_end=2"], ["inside [0, 1]", "got 0 to 2"]),
+    (["sample", "runs/moons", "solver.grid=foo"], ["unknown grid 'foo'"]),
+    (["sample", "runs/moons", "solver=heum"], ["unknown solver 'heum'; did you mean 'heun'"]),
+    (["sample", "runs/moons", "cond=7"], ["cond must be a label from 0 to 1", "not 7"]),
+    (["sample", "runs/moons", "cond=[0,1]"], ["cond lists 2 labels for num=64 samples"]),
+    (["sample", "runs/moons", "cond=x"], ["'cond' of the command must be an integer or a list"]),
+    (["sample", "runs/moons", "num=0"], ["num must be at least 1, not 0"]),
+    (["sample", "runs/moons", "batch_size=0"], ["batch_size must be at least 1"]),
+    (["sample", "runs/moons", "guidance=null"], ["'~guidance'"]),
+    (["evaluate", "runs/moons"], ["evaluation needs a model of labelled images"]),
+    (["evaluate", "runs/moons", "guidance.w=[]"], ["guidance.w must be a number or a list of numbers"]),
+    (["evaluate", "runs/moons", "seeds=[]"], ["at least one seed"]),
+    (["evaluate", "runs/moons", "metrics=[fid]"], ["unknown metric 'fid'"]),
+    (["evaluate", "runs/moons", "num=1"], ["num must be at least 2"]),
+    (["list", "pths"], ["unknown kind 'pths'; did you mean 'paths'"]),
+    (["list", "foo=1"], ["takes a kind and imports=[...]"]),
+    (["frobnicate"], ["unknown command 'frobnicate'", "evaluate, list, sample, train"]),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), MISTAKES, ids=lambda value: " ".join(value)[:50])
+def test_mistakes_get_a_sentence(run: Run, words: list[str], expected: list[str], tmp_path: Path) -> None:
+    if "runs/moons" in words:
+        assert run("train", "moons", *TINY).code == 0
+    sentence = run(*words).sentence
+    for words_of_it in expected:
+        assert words_of_it in sentence
+    assert not Path("runs/nope").exists()
+
+
+def test_settings_that_differ_from_those_of_the_run(moons: Run) -> None:
+    assert "holds a run with seed=0, not 1" in moons("train", "moons", *TINY, "seed=1").sentence
+    assert moons("train", "moons", *TINY, "seed=1", "fresh=true").code == 0
+
+
+def test_a_truncated_checkpoint(moons: Run) -> None:
+    (file,) = Path("runs/moons/checkpoints").iterdir()
+    file.write_bytes(file.read_bytes()[:1000])
+    assert "is not a whole checkpoint: it is truncated" in moons("sample", "runs/moons").sentence
+
+
+def test_a_classifier_cannot_be_sampled(run: Run) -> None:
+    assert run("train", "digits_classifier", "training.steps=2", "network.width=4", "run=c").code == 0
+    assert "c holds a classifier, and only a generative model can be sampled" in run("sample", "c").sentence
+
+
+def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ["network.width=8", "network.head_width=8", "training.batch_size=16", "training.steps=2"]
+    assert run("train", "digits", *small, "run=d").code == 0
+    words = ["evaluate", "d", "guidance.w=[0,2]", "seeds=[0,1]", "num=20", "solver.steps=2"]
+    judge = ["classifier.training.steps=20", "classifier.network.width=4"]
+    ended = run(*words, *judge)
+    assert ended.code == 0
+    assert "not Inception FID" in ended.out
+    assert "flowguide's own classifier of digits" in ended.out
+    result = json.loads(Path("d/evaluation/quality.json").read_text())
+    assert [(row["w"], row["seed"]) for row in result["rows"]] == [(0, 0), (0, 1), (2, 0), (2, 1), (None, None)]
+    assert [row["w"] for row in result["summary"]] == [0, 2, None]
+    assert Path("d/evaluation/quality.csv").read_text().startswith("w,seed,num,frechet_distance,")
+    # Points are kept: another w costs one point, and nothing is sampled twice.
+    drawn = []
+    monkeypatch.setattr(
+        fg.solvers, "sample", lambda *a, inner=fg.solvers.sample, **k: drawn.append(1) or inner(*a, **k)
+    )
+    words[2] = "guidance.w=[0,2,1]"
+    assert run(*words, *judge).code == 0
+    assert len(drawn) == 2
+    kept = json.loads(Path("d/evaluation/quality.json").read_text())["rows"]
+    assert kept[:4] == result["rows"][:4]
+
+
+def test_list(run: Run) -> None:
+    everything = run("list").out
+    for kind in KINDS:
+        assert kind in everything
+    assert "beta_min=0.1" in run("list", "paths").out
+    for name in fg.solvers.names():
+        assert name in run("list", "solvers").out
+    assert "real 8x8 digits" in run("list", "recipes").out
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_help(run: Run, words: list[str]) -> None:
+    assert run(*words).out == help.USAGE
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "list"])
+def test_help_of_a_command(run: Run, command: str) -> None:
+    out = run(command, "--help").out
+    assert out.startswith(f"flowguide {command}")
+    assert len(out.splitlines()) > 4
+    assert max(map(len, out.splitlines())) <= 120
+    assert run("--version").out == f"flowguide {fg.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "absent"),
+    [
+        (["--help"], ["torch", "numpy", "hydra", "omegaconf"]),
+        (["train", "--help"], ["torch", "numpy", "hydra"]),
+        (["list", "paths"], ["hydra", "sklearn", "scipy", "torchmetrics", "torchdiffeq", "torchsde", "matplotlib"]),
+        (["list", "solvers"], ["torchmetrics", "torchdiffeq", "sklearn", "matplotlib"]),
+    ],
+    ids=" ".join,
+)
+def test_imports_only_what_it_needs(words: list[str], absent: list[str]) -> None:
+    code = "import sys; from flowguide.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    ended = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    loaded = set(ended.stderr.split())
+    assert not loaded & set(absent)

@@ -1,0 +1,141 @@
+"""What must hold of every registered generative network, and of the U-Net and its layers."""
+
+import pytest
+import torch
+
+import flowguide as fg
+from flowguide.networks.layers import TimeFeatures, group_norm
+
+# Shapes of samples that networks may take; each is tested on those that it accepts.
+SHAPES = [(2,), (1, 8, 8), (3, 32, 32)]
+
+
+def cases() -> list[tuple[str, tuple[int, ...]]]:
+    """Every network with every shape that it takes."""
+    found = []
+    for name in fg.networks.names():
+        for shape in SHAPES:
+            if name == "convnet":
+                continue  # a classifier of clean data: see below
+            try:
+                fg.networks.registry.get(name).options_for(shape, 3)
+            except ValueError:
+                continue
+            found.append((name, shape))
+    return found
+
+
+def build(name: str, shape: tuple[int, ...], classes: int | None = 3) -> fg.networks.Network:
+    torch.manual_seed(0)
+    return fg.networks.build(name, **fg.networks.registry.get(name).options_for(shape, classes))
+
+
+every_case = pytest.mark.parametrize(("name", "shape"), cases())
+
+
+@every_case
+def test_shape_and_gradient(name: str, shape: tuple[int, ...]) -> None:
+    network = build(name, shape)
+    x, y = torch.randn(4, *shape), torch.tensor([0, 1, 2, 3])
+    for t in (torch.tensor(0.3), torch.rand(4)):
+        output = network(x, t, y)
+        assert output.shape == x.shape
+    # Zero-initialised layers hide the rest until they have moved: a few steps, and every parameter has a gradient.
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (network(x, torch.rand(4), y) - x).square().mean().backward()
+        optimizer.step()
+    untouched = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not untouched
+
+
+@every_case
+def test_time_and_label_matter_sample_by_sample(name: str, shape: tuple[int, ...]) -> None:
+    network = build(name, shape).eval()
+    g = torch.Generator().manual_seed(0)
+    for p in network.parameters():
+        torch.nn.init.normal_(p, std=0.1, generator=g)
+    x, t, y = torch.randn(4, *shape, generator=g), torch.tensor([0.1, 0.4, 0.6, 0.9]), torch.tensor([0, 1, 2, 3])
+    together = network(x, t, y)
+    for i in range(4):
+        torch.testing.assert_close(network(x[i : i + 1], t[i], y[i : i + 1]), together[i : i + 1], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(network(x, t.flip(0), y), together)
+    changed = network(x, t, torch.tensor([1, 1, 2, 3]))
+    assert not torch.allclose(changed[0], together[0])
+    torch.testing.assert_close(changed[1:], together[1:], rtol=1e-4, atol=1e-4)
+
+
+@every_case
+def test_no_label_is_the_null_label(name: str, shape: tuple[int, ...]) -> None:
+    network = build(name, shape).eval()
+    for p in network.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    x = torch.randn(2, *shape)
+    torch.testing.assert_close(network(x, torch.tensor(0.5), None), network(x, torch.tensor(0.5), network.null(2)))
+    unlabelled = build(name, shape, None)
+    assert unlabelled.null(2) is None
+    assert unlabelled(x, torch.tensor(0.5), None).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"width": 30}, "multiple of 4, not 30; the nearest is 32"),
+        ({"width": 0}, "width >= 1"),
+        ({"multipliers": []}, "at least one multiplier"),
+        ({"multipliers": [1, 0]}, "at least one multiplier, each at least 1"),
+        ({"attention": [5]}, "attention names level 5, but this unet has levels 0 to 2"),
+        ({"head_width": 24}, "head_width 24 does not divide the 128 channels of level 1"),
+        ({"blocks": 0}, "blocks >= 1"),
+        ({"dropout": 1.0}, r"dropout is a probability in \[0, 1\)"),
+        ({"num_classes": 0}, "num_classes must be at least 1"),
+    ],
+)
+def test_unet_says_what_is_wrong(options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fg.networks.build("unet", channels=1, **options)
+
+
+def test_unet_says_what_images_it_takes() -> None:
+    network = fg.networks.build("unet", channels=1, width=8, head_width=8)
+    with pytest.raises(ValueError, match=r"multiples of 4, not \(10, 8\); the nearest is \(8, 8\)"):
+        network(torch.zeros(1, 1, 10, 8), torch.tensor(0.5))
+    with pytest.raises(ValueError, match=r"images of shape \(B, 1, H, W\), not \(1, 3, 8, 8\)"):
+        network(torch.zeros(1, 3, 8, 8), torch.tensor(0.5))
+    with pytest.raises(ValueError, match="a unet takes images"):
+        fg.networks.registry.get("unet").options_for((2,), 3)
+    assert network(torch.zeros(1, 1, 12, 20), torch.tensor(0.5)).shape == (1, 1, 12, 20)
+
+
+def test_mlp_says_what_it_takes() -> None:
+    with pytest.raises(ValueError, match="takes samples of 2 entries, not of shape \\(3,\\)"):
+        fg.networks.build("mlp", dim=2)(torch.zeros(1, 3), torch.tensor(0.5))
+    with pytest.raises(ValueError, match="an mlp needs depth >= 1"):
+        fg.networks.build("mlp", dim=2, depth=0)
+
+
+def test_time_features() -> None:
+    """Cosines before sines, frequencies falling geometrically from 1000 (t in [0, 1]) by 10000 over half the width."""
+    t = torch.tensor([0.0, 0.25], dtype=torch.float64)
+    features = TimeFeatures(4)(t)
+    expected = [[1, 1, 0, 0], [torch.tensor(v).item() for v in (0.240988305, -0.801143616, -0.970528019, 0.598472144)]]
+    torch.testing.assert_close(features[0], torch.tensor(expected[0], dtype=torch.float64))
+    angles = torch.tensor([250.0, 2.5], dtype=torch.float64)
+    torch.testing.assert_close(features[1], torch.cat([angles.cos(), angles.sin()]), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="must be even and positive, not 5"):
+        TimeFeatures(5)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(4, 1), (24, 6), (32, 8), (128, 32), (320, 32), (36, 9), (1, 1)])
+def test_group_norm_divides(channels: int, groups: int) -> None:
+    assert group_norm(channels).num_groups == groups
+
+
+def test_convnet_features_come_before_logits() -> None:
+    network = build("convnet", (1, 8, 8)).eval()
+    x = torch.randn(3, 1, 8, 8)
+    assert network.features(x).shape == (3, 64)
+    assert torch.equal(network(x), network.classify(network.features(x)))
+    with pytest.raises(ValueError, match="a convnet takes labelled images"):
+        fg.networks.registry.get("convnet").options_for((2,), 3)

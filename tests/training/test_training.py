@@ -1,0 +1,333 @@
+"""Training: resumed to the bit, stopped in time, and never left with half a checkpoint."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import flowguide as fg
+from flowguide import objectives, training
+from flowguide.training import checkpoint, loop, run_folder
+from flowguide.training.ema import EMA
+from flowguide.training.loop import Batches
+
+
+def recipe(**changes: Any) -> dict[str, Any]:
+    """A tiny run: moons, an mlp, 40 steps."""
+    settings = {
+        "data": {"name": "moons", "count": 100},
+        "path": {"name": "linear"},
+        "network": {"name": "mlp", "width": 16, "depth": 1},
+        "objective": {"name": "cfm"},
+        "training": {"steps": 40, "batch_size": 32, "save_every": 10, "warmup": 5, "ema": 0.9},
+        "device": "cpu",
+    }
+    for name, value in changes.items():
+        group, _, option = name.partition("__")
+        if option:
+            settings[group] = {**settings[group], option: value}
+        else:
+            settings[group] = value
+    return settings
+
+
+def final(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(sorted((folder / "checkpoints").glob("*.safetensors"))[-1])
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """As if Ctrl-C had been pressed during a step."""
+
+    class Pressed(loop.Interruption):
+        taken = 0
+
+        @property
+        def requested(self) -> bool:
+            return Pressed.taken >= step
+
+        @requested.setter
+        def requested(self, value: bool) -> None:
+            pass
+
+    def counting(self: EMA, number: int, update=EMA.update) -> None:
+        Pressed.taken = number + 1
+        update(self, number)
+
+    monkeypatch.setattr(loop, "Interruption", Pressed)
+    monkeypatch.setattr(EMA, "update", counting)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"path": {"name": "vp"}, "predicts": "noise"},
+        {
+            "data": {"name": "digits"},
+            "network": {"name": "unet", "width": 8, "multipliers": [1, 2], "blocks": 1, "head_width": 8, "dropout": 0.3,
+                        "attention": [1]},
+        },
+    ],
+    ids=["mlp", "vp-noise", "unet-dropout"],
+)  # fmt: skip
+@pytest.mark.parametrize("step", [10, 17])
+def test_an_interrupted_run_goes_on_to_the_bit(tmp_path: Path, monkeypatch, changes: dict, step: int) -> None:
+    training.train(recipe(**changes), tmp_path / "whole", show=False)
+    with monkeypatch.context() as patch:
+        stop_after(patch, step)
+        with pytest.raises(training.Interrupted, match=f"stopped after step {step} of 40; the same command goes on"):
+            training.train(recipe(**changes), tmp_path / "parts", show=False)
+    assert training.RunFolder(tmp_path / "parts").newest().name == f"step-{step:08d}.safetensors"
+    training.train(recipe(**changes), tmp_path / "parts", show=False)
+    assert same(final(tmp_path / "whole"), final(tmp_path / "parts"))
+
+
+def test_a_seed_fixes_everything_and_another_changes_it(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        torch.manual_seed(hash(name) % 1000)  # the global generator does not matter
+        training.train(recipe(seed=seed), tmp_path / name, show=False)
+    assert same(final(tmp_path / "a"), final(tmp_path / "b"))
+    assert not same(final(tmp_path / "a"), final(tmp_path / "c"))
+
+
+def test_the_run_folder(tmp_path: Path) -> None:
+    model = training.train(recipe(), tmp_path / "run", show=False)
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["network"] == {"name": "mlp", "width": 16, "depth": 1, "dim": 2, "num_classes": 2}
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__.split("+")[0] or environment["packages"]["torch"]
+    assert {"python", "revision", "platform", "command", "devices", "threads"} <= environment.keys()
+    assert list((tmp_path / "run" / "logs").glob("events.*"))
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 2, "the newest two are kept, and no leftovers"
+
+    for source in (tmp_path / "run", training.RunFolder(tmp_path / "run").newest()):
+        loaded = fg.load(source)
+        assert not loaded.training
+        assert not any(p.requires_grad for p in loaded.parameters())
+        assert same(loaded.state_dict(), model.state_dict())
+    assert not same(fg.load(tmp_path / "run", ema=False).state_dict(), model.state_dict())
+    x = fg.sample(fg.guidance.build("cfg", loaded, w=2.0), (4, 2), torch.tensor([0, 1, 0, 1]))
+    assert x.isfinite().all()
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    objective = fg.objectives.build("cfm")
+    moons = fg.data.build("moons", count=2000)
+
+    def loss(model: nn.Module) -> float:
+        g = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            return float(objective(model, data=moons.data, cond=moons.labels, generator=g))
+
+    trained = training.train(recipe(training__steps=300, training__batch_size=100), tmp_path / "run", show=False)
+    untrained = training.build_model(trained_config(tmp_path / "run"))
+    assert loss(trained) < 0.6 * loss(untrained)
+
+
+def trained_config(folder: Path) -> training.TrainConfig:
+    return fg.load(folder).config
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    training.train(recipe(), tmp_path, show=False)
+    before = final(tmp_path)
+    with caplog.at_level(logging.INFO, "flowguide"):
+        training.train(recipe(), tmp_path, show=False)
+    assert "is trained already, to step 40 of 40" in caplog.text
+    assert same(before, final(tmp_path))
+
+
+def test_another_configuration_is_refused_and_fresh_starts_over(tmp_path: Path) -> None:
+    training.train(recipe(), tmp_path, show=False)
+    with pytest.raises(ValueError, match=r"holds a run with seed=0, not 3; choose another folder .*fresh=true"):
+        training.train(recipe(seed=3), tmp_path, show=False)
+    with pytest.raises(ValueError, match=r"network.width=16, not 8 \(1 more: path.name\)"):
+        training.train(recipe(network__width=8, path={"name": "vp"}), tmp_path, show=False)
+    training.train(recipe(seed=3, fresh=True), tmp_path, show=False)
+    assert fg.load(tmp_path).config.seed == 3
+
+
+@objectives.register("explodes")
+class Explodes(objectives.Objective):
+    """Flow matching whose loss becomes NaN in the 24th step."""
+
+    def __init__(self, at: int = 24) -> None:
+        self.at, self.calls, self.inner = at, 0, fg.objectives.build("cfm")
+
+    def losses(self, model, data, cond, generator):
+        self.calls += 1
+        return self.inner.losses(model, data, cond, generator) * (float("nan") if self.calls == self.at else 1.0)
+
+
+@pytest.mark.parametrize("flush_every", [1, 7, 100])
+def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, flush_every: int) -> None:
+    """Named is the step itself, even where losses are read in bundles, as on a GPU."""
+    monkeypatch.setattr(loop.Progress, "flush_every", flush_every)
+    if flush_every > 1:
+        monkeypatch.setattr(loop.Progress, "step", as_on_a_gpu)
+    with pytest.raises(ValueError, match=r"loss became nan in step 24 .*last good checkpoint is .*step-00000020"):
+        training.train(recipe(objective={"name": "explodes"}), tmp_path, show=False)
+    assert training.RunFolder(tmp_path).newest().name == "step-00000020.safetensors"
+    assert all(value.isfinite().all() for value in fg.load(tmp_path).state_dict().values())
+
+
+def as_on_a_gpu(self, step, loss, gradient_norm, learning_rate) -> None:
+    self._pending.append((step, loss.detach(), gradient_norm.detach(), learning_rate))
+    if len(self._pending) >= self.flush_every:
+        self.flush()
+
+
+def test_a_nan_before_the_first_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"in step 1 .*no checkpoint had been written yet.*learning_rate"):
+        training.train(recipe(objective={"name": "explodes", "at": 1}), tmp_path, show=False)
+    with pytest.raises(ValueError, match="holds no checkpoint yet"):
+        fg.load(tmp_path)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_a_truncated_checkpoint_is_named_and_the_last_good_one_offered(tmp_path: Path, caplog) -> None:
+    training.train(recipe(), tmp_path / "a", show=False)
+    training.train(recipe(), tmp_path / "b", show=False)
+    newest = training.RunFolder(tmp_path / "b").newest()
+    truncate(newest)
+    with pytest.raises(ValueError, match=r"step-00000040.* is truncated .*last good checkpoint is .*step-00000030"):
+        fg.load(tmp_path / "b")
+    with pytest.raises(ValueError, match=r"step-00000040.safetensors is not a whole checkpoint"):
+        fg.load(newest)
+    training.train(recipe(), tmp_path / "b", show=False)
+    assert "going on from the last good one" in caplog.text
+    assert same(final(tmp_path / "a"), final(tmp_path / "b"))
+    for file in training.RunFolder(tmp_path / "b").files():
+        truncate(file)
+    with pytest.raises(ValueError, match="there is no other checkpoint"):
+        fg.load(tmp_path / "b")
+
+
+def test_foreign_files(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(2)}, foreign)
+    with pytest.raises(ValueError, match="is a safetensors file, but not a checkpoint written by flowguide"):
+        fg.load(foreign)
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(ValueError, match="is not a whole checkpoint"):
+        fg.load(tmp_path / "text.safetensors")
+    checkpoint.write(foreign, {}, {"format": 99, "step": 1, "config": {}})
+    with pytest.raises(ValueError, match="has checkpoint format 99; this flowguide reads format 1"):
+        fg.load(foreign)
+    checkpoint.write(foreign, {}, {"step": 1, "config": {**recipe(), "network": {"name": "nope"}, "imports": ["mine"]}})
+    with pytest.raises(ValueError, match=r"cannot be built: unknown network 'nope'.* import that first \(imports="):
+        fg.load(foreign)
+    checkpoint.write(foreign, {"ema.x": torch.ones(1)}, {"step": 1, "config": recipe(network__dim=2)})
+    with pytest.raises(ValueError, match=r"does not fit its own configuration: network\..* is absent there"):
+        fg.load(foreign)
+    checkpoint.write(foreign, {}, {"step": 1, "config": {}})
+    with pytest.raises(ValueError, match="cannot be built: the recipe needs the option 'data'"):
+        fg.load(foreign)
+
+
+def test_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not exist; a run folder is what 'flowguide train' writes"):
+        fg.load(tmp_path / "nothing")
+    with pytest.raises(ValueError, match=r"has no config\.yaml, so it is not a run folder"):
+        fg.load(tmp_path)
+    for text in ("- a list", "a: [", "\x00"):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(ValueError, match=r"config\.yaml (is not a configuration|cannot be read)"):
+            fg.load(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is a file; choose another"):
+        training.train(recipe(), tmp_path / "file", show=False)
+
+
+def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch) -> None:
+    file = tmp_path / "step-00000001.safetensors"
+    checkpoint.write(file, {"a": torch.ones(3)}, {"step": 1})
+
+    def full(tensors: dict, part: Path, metadata: dict) -> None:
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.write(file, {"a": torch.zeros(3)}, {"step": 2})
+    assert checkpoint.read_meta(file)["step"] == 1
+    assert [each.name for each in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training__steps": 0}, "training.steps must be at least 1"),
+        ({"training__batch_size": 101}, "training.batch_size=101 is more than the 100 samples of moons"),
+        ({"training__learning_rate": -1.0}, "training.learning_rate must be positive"),
+        ({"training__clip": 0.0}, "training.clip must be positive"),
+        ({"training__warmup": -1}, "training.warmup must be at least 0"),
+        ({"training__ema": 1.0}, r"training.ema is a decay in \[0, 1\)"),
+        ({"training__decay": "linear"}, "one of 'constant', 'cosine', not 'linear'"),
+        ({"training__stepz": 1}, "did you mean 'steps'"),
+        ({"training": {}}, "training needs the option 'steps'"),
+        ({"predicts": "eps"}, "one of 'velocity', 'score', 'noise', 'data', not 'eps'"),
+        ({"seed": -1}, "a seed must be an integer from 0"),
+        ({"device": "cuda:99"}, "there is no device 'cuda:99' here"),
+        ({"device": "nonsense"}, "there is no device 'nonsense' here"),
+        ({"data": {"name": "moonz"}}, "did you mean 'moons'"),
+        ({"network": {"name": "unet"}}, "a unet takes images"),
+        ({"network": {}}, "unknown network None"),
+        ({"typo": 1}, "unknown option of the recipe: 'typo'"),
+    ],
+)
+def test_says_what_is_wrong(tmp_path: Path, changes: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        training.train(recipe(**changes), tmp_path / "run", show=False)
+
+
+def test_every_sample_once_an_epoch_in_an_order_of_its_own() -> None:
+    moons = fg.data.build("moons", count=60)
+    batches = Batches(moons, 20, seed=1)
+    epochs = [torch.cat([batches[3 * epoch + i][0] for i in range(3)]) for epoch in range(2)]
+    for epoch in epochs:
+        assert {tuple(row) for row in epoch.tolist()} == {tuple(row) for row in moons.data.tolist()}
+    assert not torch.equal(*epochs)
+    assert torch.equal(Batches(moons, 20, seed=1)[4][0], batches[4][0]), "any batch is known by itself"
+
+
+def test_ema() -> None:
+    model = nn.Linear(3, 2)
+    model.register_buffer("count", torch.zeros(1))
+    ema = EMA(model, 0.9)
+    expected = model.weight.detach().clone()
+    for step in range(30):
+        nn.init.normal_(model.weight)
+        model.count += 1
+        ema.update(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.weight.detach()
+    torch.testing.assert_close(ema.model.weight, expected)
+    assert ema.model.count == 30
+
+
+def test_learning_rate() -> None:
+    options = training.TrainingOptions(steps=100, learning_rate=2.0, warmup=9)
+    rates = [options.learning_rate_at(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert max(rates) == rates[9] < 2.0
+    assert rates[-1] < 1e-3
+    assert training.TrainingOptions(steps=100, warmup=0, decay="constant").learning_rate_at(99) == 1e-3
+
+
+def test_differences_name_what_differs() -> None:
+    old, new = {"a": {"b": 1, "c": 2}, "run": "x"}, {"a": {"b": 1, "c": 3, "d": 4}, "run": "y"}
+    assert run_folder._differences(old, new) == {"a.c": (2, 3), "a.d": (None, 4)}
