@@ -182,7 +182,8 @@ def imports_among(words: Sequence[str]) -> list[str]:
 
 def _as_modules(value: Any, owner: str) -> list[str]:
     value = [value] if isinstance(value, str) else value or []
-    if not isinstance(value, list) or not all(isinstance(module, str) and module for module in value):
+    names = value if isinstance(value, list) else [None]
+    if not all(isinstance(name, str) and all(part.isidentifier() for part in name.split(".")) for name in names):
         raise ValueError(f"{owner}: imports must be a list of modules, [my_module], not {value!r}")
     return value
 

@@ -139,10 +139,12 @@ def _resume(run: RunFolder, model: nn.Module, ema: EMA, optimizer: torch.optim.O
     restore(model, checkpoint.read_tensors(file, "model."), file)
     restore(ema.model, checkpoint.read_tensors(file, "ema."), file)
     moments = checkpoint.read_tensors(file, "optimizer.")
-    for name, parameter in model.named_parameters():
-        optimizer.state[parameter] = {
-            key.rpartition(".")[2]: value.to(device) for key, value in moments.items() if key.rpartition(".")[0] == name
-        }
+    for key, value in moments.items():
+        name, _, moment = key.rpartition(".")
+        parameter = model.get_parameter(name)
+        if value.shape == parameter.shape:  # in the memory format of its parameter
+            value = torch.empty_like(parameter).copy_(value)
+        optimizer.state[parameter][moment] = value.to(device)
     log.info("going on from step %d (%s)", step, file)
     return step
 

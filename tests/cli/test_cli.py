@@ -124,6 +124,7 @@ MISTAKES = [
     (["train", "moons", "--config-dir", "nowhere"], ["nowhere"]),
     (["train", "moons", "imports=[no_such_module]"], ["no module 'no_such_module'"]),
     (["train", "moons", "imports=3"], ["imports must be a list of modules"]),
+    (["train", "moons", "imports=."], ["imports must be a list of modules"]),
     (["train", "moons", "run=${oops}"], ["oops"]),
     (["sample"], ["which run?"]),
     (["sample", "runs/nope"], ["runs/nope does not exist"]),

@@ -1,0 +1,129 @@
+"""The analysis scripts draw what they say, on a tiny run, and answer mistakes with a sentence."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import quality_vs_w
+import quickstart
+import samples
+import torch
+import trajectories
+from PIL import Image
+
+from flowguide import drawing
+from flowguide.cli import main, script
+
+SMALL = ["network.width=8", "network.head_width=8", "training.batch_size=16", "training.steps=2", "device=cpu"]
+JUDGE = ["classifier.training.steps=20", "classifier.network.width=4"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    main(["train", "digits", *SMALL, f"run={folder}"])
+    return folder
+
+
+def is_drawn(file: Path, width: int = 600) -> bool:
+    picture = Image.open(file.with_suffix(".png"))
+    return picture.width > width and picture.convert("L").getextrema()[0] < 60 and file.with_suffix(".pdf").is_file()
+
+
+def test_quality_vs_w(run: Path) -> None:
+    words = [str(run), "guidance.w=[0,1,3]", "seeds=[0,1]", "num=20", "solver.steps=2", *JUDGE]
+    script(quality_vs_w.quality_vs_w, "analysis/quality_vs_w", words, example="x")
+    assert is_drawn(run / "analysis" / "quality_vs_w")
+    result = json.loads((run / "analysis" / "quality.json").read_text())
+    assert [row["w"] for row in result["summary"]] == [0, 1, 3, None]
+    assert "flowguide's own classifier" in result["features"]
+
+
+def test_the_figure_marks_the_best_w() -> None:
+    about = {"features": "f", "num": 5}
+    values = {0.0: 3.0, 1.0: 1.0, 2.0: 2.0, None: 0.5}
+    rows = [
+        {"w": w, "seed": s, "label_accuracy": v, "frechet_distance": v, **about}
+        for w, v in values.items()
+        for s in (0, 1)
+    ]
+    figure = quality_vs_w.figure(rows, ["frechet_distance", "label_accuracy"])
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == ["lowest at w = 1: 1", "highest at w = 0: 3"]
+    assert all(ax.get_xlabel() and ax.get_ylabel() for ax in figure.axes)
+    assert "not Inception FID" in figure.get_supxlabel()
+
+
+def test_samples(run: Path) -> None:
+    script(
+        samples.samples, "analysis/samples", [str(run), "guidance.w=[0,2]", "repeats=2", "solver.steps=2"], example="x"
+    )
+    assert is_drawn(run / "analysis" / "samples")
+
+
+def test_trajectories(tmp_path: Path) -> None:
+    out = tmp_path / "toy"
+    script(trajectories.trajectories, "analysis/trajectories", [f"out={out}", "num=200", "drawn=10", "solver.steps=10"])
+    assert is_drawn(out / "trajectories")
+    result = json.loads((out / "trajectories.json").read_text())
+    assert result["samples"]["w=3"]["posterior"] > result["samples"]["w=1"]["posterior"] > 0.9
+    # Guided samples lie farther out than the class does, and closer together.
+    assert result["samples"]["w=3"]["mean"][0] > result["data of the class"]["mean"][0] + 0.2
+    assert result["samples"]["w=3"]["std"][0] < result["data of the class"]["std"][0]
+    rows = list(csv.DictReader((out / "trajectories.csv").open()))
+    assert len(rows) == 3 * 11 * 10
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "words", "expected"),
+    [
+        (samples.samples, "samples", [], "which run?"),
+        (samples.samples, "samples", ["nowhere"], "nowhere does not exist"),
+        (samples.samples, "samples", ["{run}", "repeats=0"], "repeats must be an integer of at least 1"),
+        (trajectories.trajectories, "trajectories", ["num=0"], "num must be an integer of at least 1"),
+        (
+            trajectories.trajectories,
+            "trajectories",
+            ["cond=9", "solver.steps=2"],
+            "label 9 is not one of the 8 classes",
+        ),
+        (trajectories.trajectories, "trajectories", ["toy.std=x"], "must be a number"),
+        (quality_vs_w.quality_vs_w, "quality_vs_w", ["{run}", "guidance.w=[a]"], "guidance.w must be"),
+    ],
+)
+def test_mistakes(run: Path, tmp_path, monkeypatch, capsys, task, name: str, words: list[str], expected: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [word.format(run=run) for word in words]
+    with pytest.raises(SystemExit) as end:
+        script(task, f"analysis/{name}", words, example="x" if name != "trajectories" else None)
+    assert end.value.code == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    script(samples.samples, "analysis/samples", ["--help"])
+    assert "python analysis/samples.py runs/digits" in capsys.readouterr().out
+
+
+def test_the_closing_table() -> None:
+    fd = {0: 9.0, 1: 1.2, 2: 1.5, 8: 9.0, None: 1.0}
+    score = {0: 8.0, 1: 9.8, 2: 9.9, 8: 9.9, None: 9.9}
+    accuracy = {0: 0.1, 1: 0.98, 2: 0.98, 8: 1.0, None: 1.0}
+    rows = [{"w": w, "frechet_distance": fd[w], "inception_score": score[w], "label_accuracy": accuracy[w]} for w in fd]
+    table = quickstart.closing(rows)
+    assert table.count("MISSED") == 1
+    assert table.count("reached") == 5
+    assert "1.25 *" in table
+
+
+def test_tiles() -> None:
+    images = torch.stack([torch.full((1, 2, 2), v) for v in (-1.0, 0.0, 3.0)])
+    picture = drawing.tile(images, columns=2)
+    assert picture.shape == (7, 7, 1)
+    assert picture[1, 1, 0] == 0
+    assert picture[1, 4, 0] == 0.5
+    assert picture[4, 1, 0] == 1, "out of range is clipped"
+    assert picture[0].min() == 1, "the gaps are white"
+    with pytest.raises(ValueError, match="1 or 3 channels, not 2"):
+        drawing.save_images(torch.zeros(1, 2, 4, 4), Path("x.png"), 1)

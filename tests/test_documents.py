@@ -1,0 +1,69 @@
+"""What the documents promise: the public face runs as it stands, and everything they name exists."""
+
+import re
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import TINY
+
+import flowguide as fg
+from flowguide.cli import main
+
+ROOT = Path(fg.__file__).parent.parent
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+
+
+def test_the_public_face_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["train", "moons", *TINY, "run=runs/digits"])  # stands in for the run that the last lines load
+    (example,) = blocks("README.md", "python")
+    (tmp_path / "example.py").write_text(example)
+    names = runpy.run_path(str(tmp_path / "example.py"))
+    assert names["samples"].shape == (512, 2)
+    assert names["states"].shape == (21, 512, 2)
+    assert names["loss"].ndim == 0
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_examples_of_contributing_run(tmp_path: Path, number: int) -> None:
+    example = blocks("CONTRIBUTING.md", "python")[number]
+    assert len(example.splitlines()) <= 25
+    # Under a name of its own, whatever other tests registered.
+    renamed = re.sub(r'register\("(\w+)"\)', rf'register("\1_from_contributing_{number}")', example)
+    (tmp_path / "example.py").write_text(renamed)
+    names = runpy.run_path(str(tmp_path / "example.py"))
+    assert names["checked"], "each example ends with a check of itself"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_documents_name_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (ROOT / target).exists(), target
+    for target in re.findall(r"`((?:flowguide|recipes|analysis|tests)/[\w./]*)`", text):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_make_targets_exist(document: str) -> None:
+    rules = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"\bmake ([a-z-]+)\b`", (ROOT / document).read_text()):
+        assert re.search(rf"^{target}:", rules, re.MULTILINE), target
+
+
+def test_the_figures_of_the_readme_are_small() -> None:
+    figures = list((ROOT / "docs" / "figures").glob("*.png"))
+    assert len(figures) >= 3
+    assert max(file.stat().st_size for file in figures) < 300_000
+
+
+def test_git_is_all_that_a_clone_needs() -> None:
+    assert shutil.which("git")
+    for file in ("Makefile", "constraints.txt", "pyproject.toml", ".ci/run", "LICENSE"):
+        assert (ROOT / file).is_file()
