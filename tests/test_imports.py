@@ -76,7 +76,7 @@ def test_the_check_sees_an_upward_import(tmp_path: Path, monkeypatch: pytest.Mon
     file.write_text(
         "def f():\n    from ..training import loop\n    import flowguide.cli.main\n    from flowguide import data\n"
     )
-    monkeypatch.setattr("test_imports.PACKAGE", tmp_path)
+    monkeypatch.setitem(imports_of.__globals__, "PACKAGE", tmp_path)
     assert {room(target) for target in imports_of(file)} == {"training", "cli", "data"}
 
 

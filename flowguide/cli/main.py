@@ -127,7 +127,7 @@ def _train(words: Sequence[str]) -> None:
     if not words or "=" in words[0] or words[0].startswith("-"):
         raise ValueError(f"which recipe? flowguide train RECIPE (known: {', '.join(recipes.names())})")
     where, name = recipes.locate(words[0])
-    launch(commands.train, name, words[1:], where)
+    launch(commands.train, name, [f"recipe={_quoted(name)}", *words[1:]], where)
 
 
 def _sample(words: Sequence[str]) -> None:

@@ -101,7 +101,7 @@ def run(task: Task, where: Path, name: str, words: Sequence[str], imports: Seque
         "hydra.run.dir=${out}",
         "hydra.sweep.dir=${out}",
         "hydra.sweep.subdir=${hydra:job.override_dirname}",
-        "hydra.job.config.override_dirname.exclude_keys=[run,home,out,imports]",
+        "hydra.job.config.override_dirname.exclude_keys=[recipe,run,home,out,imports]",
     ]
     words = [*words, *settings, *(line for line in outputs if not _overridden(line.partition("=")[0], words))]
     if where != folder() and not {"--config-dir", "-cd"} & set(flags):

@@ -20,6 +20,11 @@ class NetworkField(Field):
         super().__init__()
         if predicts not in KINDS:
             raise ValueError(f"a network predicts one of {', '.join(KINDS)}, not {predicts!r}")
+        if not isinstance(network, Network):
+            raise ValueError(
+                f"a field needs a network that is called as network(x, t, cond), a subclass of fg.networks.Network; "
+                f"{type(network).__name__} is none"
+            )
         self.network = network
         self.path = path
         self.predicts = predicts

@@ -1,5 +1,6 @@
-"""What every network has in common: the call ``network(x, t, cond)`` and a null condition of its own."""
+"""What networks have in common: generative ones take (x, t, cond) and own a null condition; classifiers take x."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,4 +35,31 @@ class Network(nn.Module):
             shape: Of one sample, without the batch: (channels, height, width) for images.
             num_classes: Of the data set; None if it has no labels.
         """
+        return {"num_classes": num_classes}
+
+
+class Classifier(nn.Module, ABC):
+    """A classifier of clean data, called as ``classifier(x)``: logits, and the features that they are computed from.
+
+    Attributes:
+        num_classes: Number of labels.
+    """
+
+    num_classes: int
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """Samples (B, *) to features (B, F)."""
+
+    @abstractmethod
+    def classify(self, features: Tensor) -> Tensor:
+        """Features (B, F) to logits (B, num_classes)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Samples (B, *) to logits (B, num_classes)."""
+        return self.classify(self.features(x))
+
+    @classmethod
+    def options_for(cls, shape: Sequence[int], num_classes: int | None) -> dict[str, Any]:
+        """As for :class:`Network`."""
         return {"num_classes": num_classes}

@@ -5,15 +5,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .base import Network, networks
+from .base import Classifier, networks
 from .layers import group_norm
 
 
 @networks.register("convnet")
-class ConvNet(Network):
-    """Convolutional classifier of images: logits for every label, and features before them.
-
-    Unlike the others it takes clean data and no time: ``network(x)``.
+class ConvNet(Classifier):
+    """Convolutional classifier of clean images: logits for every label, and features before them.
 
     Args:
         channels: Image channels.
@@ -34,7 +32,7 @@ class ConvNet(Network):
             layers += [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), group_norm(outputs), nn.SiLU()]
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(dropout))
         self.project = nn.Linear(16 * width, feature_dim)
-        self.classify = nn.Sequential(nn.SiLU(), nn.Linear(feature_dim, num_classes))
+        self.head = nn.Sequential(nn.SiLU(), nn.Linear(feature_dim, num_classes))
 
     @classmethod
     def options_for(cls, shape: Sequence[int], num_classes: int | None) -> dict[str, Any]:
@@ -42,13 +40,8 @@ class ConvNet(Network):
             raise ValueError(f"a convnet takes labelled images, not {num_classes} classes of shape {tuple(shape)}")
         return {"channels": shape[0], "num_classes": num_classes}
 
-    def null(self, batch: int) -> None:
-        return None
-
     def features(self, x: Tensor) -> Tensor:
-        """Images, shape (B, channels, H, W), to shape (B, feature_dim)."""
         return self.project(self.body(x))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images, shape (B, channels, H, W), to logits, shape (B, num_classes)."""
-        return self.classify(self.features(x))
+    def classify(self, features: Tensor) -> Tensor:
+        return self.head(features)

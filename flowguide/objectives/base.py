@@ -5,13 +5,20 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from ..fields import Field
 from ..registry import Registry
 
 objectives = Registry("objective")
 
 
 class Objective(ABC):
-    """A function of (model, data, cond) whose mean over the batch training minimises."""
+    """A function of (model, data, cond) whose mean over the batch training minimises.
+
+    Attributes:
+        trains: What the model must be.
+    """
+
+    trains: type[nn.Module] = Field
 
     @abstractmethod
     def losses(self, model: nn.Module, data: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -33,4 +40,6 @@ class Objective(ABC):
             cond: Conditions, one per sample; None if there are none.
             generator: Source of all randomness, on data's device; torch's global one if None.
         """
+        if not isinstance(model, self.trains):
+            raise ValueError(f"{type(self).__name__} trains a {self.trains.__name__}, not a {type(model).__name__}")
         return self.losses(model, data, cond, generator).mean()

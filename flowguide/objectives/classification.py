@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..networks import Classifier
 from .base import Objective, objectives
 
 
@@ -15,6 +16,8 @@ class Classification(Objective):
         shift: Largest shift in pixels, in each direction; what moves in is the border repeated.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
     """
+
+    trains = Classifier
 
     def __init__(self, shift: int = 0, label_smoothing: float = 0.0) -> None:
         if shift < 0:

@@ -114,6 +114,8 @@ MISTAKES = [
     (["train", "moons", "~network"], ["needs the option 'network'"]),
     (["train", "moons", "data=null"], ["a choice of component must be its name"]),
     (["train", "moons", "network=unet"], ["a unet takes images"]),
+    (["train", "digits", "network=convnet"], ["a field needs a network that is called as network(x, t, cond)"]),
+    (["train", "digits", "objective=classification"], ["Classification trains a Classifier, not a NetworkField"]),
     (["train", "moons", "seed=-1"], ["a seed must be an integer from 0"]),
     (["train", "moons", "device=cuda:7"], ["there is no device 'cuda:7' here"]),
     (["train", "moons", "fresh=3"], ["true or false, not 3"]),

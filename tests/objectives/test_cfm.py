@@ -70,13 +70,17 @@ def test_dropout_is_a_probability(rate: float) -> None:
 
 
 def test_classification_is_cross_entropy() -> None:
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
-    images, labels = torch.randn(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
+    model = fg.networks.build("convnet", channels=1, num_classes=3).eval()
+    images, labels = torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1])
     loss = fg.objectives.build("classification")(model, data=images, cond=labels)
     expected = -model(images).log_softmax(1)[torch.arange(5), labels].mean()
     torch.testing.assert_close(loss, expected)
     with pytest.raises(ValueError, match="a classifier needs labels"):
         fg.objectives.build("classification")(model, data=images)
+    with pytest.raises(ValueError, match="ConditionalFlowMatching trains a Field, not a ConvNet"):
+        fg.objectives.build("cfm")(model, data=images)
+    with pytest.raises(ValueError, match="a field needs a network that is called as"):
+        fg.NetworkField(model, fg.paths.build("linear"))
     for option in ({"shift": -1}, {"label_smoothing": 1.0}):
         with pytest.raises(ValueError, match=next(iter(option))):
             fg.objectives.build("classification", **option)
