@@ -48,10 +48,10 @@ def folder() -> Path:
     return inside if inside.is_dir() else package.parent / "recipes"
 
 
-def names(where: Path | None = None) -> dict[str, str]:
-    """The training recipes in a folder: name and first line of comment."""
+def names() -> dict[str, str]:
+    """The training recipes that come with flowguide: name and first line of comment."""
     found = {}
-    for file in sorted((where or folder()).glob("*.yaml")):
+    for file in sorted(folder().glob("*.yaml")):
         first = file.read_text().partition("\n")[0]
         found[file.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
     return found
@@ -72,12 +72,12 @@ def locate(recipe: str) -> tuple[Path, str]:
             raise ValueError(f"there is no recipe file {recipe}")
         return given.resolve().parent, given.stem
     for where in (Path.cwd(), folder()):
-        if given.name == recipe and (where / f"{recipe}.yaml").is_file() and recipe in names(where):
+        if given.name == recipe and (where / f"{recipe}.yaml").is_file():
             return where, recipe
     raise unknown("recipe", recipe, names())
 
 
-def run(task: Task, where: Path, name: str, words: Sequence[str], imports: Sequence[str] = ()) -> None:
+def run(task: Task, where: Path, name: str, words: Sequence[str]) -> None:
     """Compose a recipe with the command line's overrides and hand it to ``task``, once, or once per point of a sweep.
 
     Args:
@@ -85,7 +85,6 @@ def run(task: Task, where: Path, name: str, words: Sequence[str], imports: Seque
         where: Folder of the recipe; those that come with flowguide are found besides.
         name: Name of the recipe in it.
         words: Overrides in hydra's grammar, and hydra's flags (``--multirun``, ``--cfg job``, ...).
-        imports: Modules to import before, for the components that they register.
     Raises:
         ValueError: with one sentence, whatever is wrong with the recipe or the overrides.
     """
@@ -94,7 +93,7 @@ def run(task: Task, where: Path, name: str, words: Sequence[str], imports: Seque
     from .recipe_errors import explain
 
     flags, words = _flags_and_overrides(words)
-    import_modules([*imports, *_imports_in(where / f"{name}.yaml"), *imports_among(words)])
+    import_modules([*_imports_in(where / f"{name}.yaml"), *imports_among(words)])
     _offer_components()
     settings = ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra.output_subdir=null"]
     outputs = [
