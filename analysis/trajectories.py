@@ -61,7 +61,8 @@ def figure(field: MixtureField, states: dict[float, Tensor], times: Tensor, cond
     panels, axes = plt.subplots(
         len(states), count, figsize=(PAGE, PAGE / count * len(states) * 1.03), layout="constrained", squeeze=False
     )
-    for row, (w, of_w) in zip(axes, states.items(), strict=True):
+    for row, (w, tensor) in zip(axes, states.items(), strict=True):
+        of_w = tensor.numpy()
         colour = BLUE if w <= 1 else RED
         asked = None if w == 0 else cond
         for ax, share in zip(row, SHOWN, strict=False):
@@ -88,7 +89,7 @@ def shade(ax: Any, field: MixtureField, t: float, cond: Tensor | None, reach: fl
     line = torch.linspace(-reach, reach, size, dtype=torch.float64)
     grid = torch.cartesian_prod(line, line)
     asked = None if cond is None else cond[:1].expand(len(grid))
-    density = field.log_prob(grid, t, asked).exp().reshape(size, size).T
+    density = field.log_prob(grid, t, asked).exp().reshape(size, size).T.numpy()
     extent = (-reach, reach, -reach, reach)
     ax.imshow(density, origin="lower", extent=extent, cmap="Greys", vmin=0, vmax=1.8 * float(density.max()))
 

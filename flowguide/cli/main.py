@@ -44,7 +44,7 @@ def launch(
 
     from . import recipes
 
-    logging.basicConfig(level=logging.WARNING, format="flowguide: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("flowguide").setLevel(logging.INFO)
     recipes.run(task, where or recipes.folder(), name, words)
 

@@ -95,7 +95,7 @@ def run(task: Task, where: Path, name: str, words: Sequence[str]) -> None:
     flags, words = _flags_and_overrides(words)
     import_modules([*_imports_in(where / f"{name}.yaml"), *imports_among(words)])
     _offer_components()
-    settings = ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra.output_subdir=null"]
+    settings = ["hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null"]
     outputs = [
         "hydra.run.dir=${out}",
         "hydra.sweep.dir=${out}",
