@@ -48,14 +48,10 @@ class ConditionEmbedding(nn.Module):
         self.time = nn.Sequential(*layers)
         self.label = None if num_classes is None else nn.Embedding(num_classes + 1, width)
 
-    def forward(self, batch: int, t: Tensor, cond: Tensor | None) -> Tensor:
+    def forward(self, t: Tensor, cond: Tensor | None) -> Tensor:
         """t () or (B,) and labels (B,) to shape (B, width), or (1, width) if neither tells the samples apart."""
         embedding = self.time(t.reshape(-1))
-        if self.label is None:
-            return embedding
-        if cond is None:
-            cond = torch.full((batch,), self.label.num_embeddings - 1, device=t.device)
-        return embedding + self.label(cond)
+        return embedding if self.label is None else embedding + self.label(cond)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

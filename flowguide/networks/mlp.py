@@ -41,7 +41,7 @@ class MLP(Network):
         flat = x.flatten(1)
         if flat.shape[1] != self.dim:
             raise ValueError(f"this mlp takes samples of {self.dim} entries, not of shape {tuple(x.shape[1:])}")
-        embedding = self.embed(len(x), t, cond)
+        embedding = self.embed(t, self.null(len(x)) if cond is None else cond)
         hidden = self.enter(flat)
         for block in self.blocks:
             hidden = block(hidden, embedding)

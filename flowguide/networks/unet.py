@@ -96,7 +96,7 @@ class UNet(Network):
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         self._check_images(x)
-        embedding = functional.silu(self.embed(len(x), t, cond))
+        embedding = functional.silu(self.embed(t, self.null(len(x)) if cond is None else cond))
         hidden = self.enter(x)
         skips = [hidden]
         for layer in self.down:
