@@ -12,6 +12,7 @@ kind        a                           b
 data        1                           0
 noise       0                           1
 velocity    :math:`\dot\alpha_t`        :math:`\dot\sigma_t`
+v           :math:`-\sigma_t`           :math:`\alpha_t`
 ==========  ==========================  ==========================
 
 and the score is the noise divided by :math:`-\sigma_t`. Together with :math:`x_t` a prediction :math:`p` thus gives
@@ -25,9 +26,10 @@ two linear equations for the posterior means :math:`\hat z, \hat\varepsilon` of 
     \hat z = \frac{b\, x_t - \sigma_t\, p}{\alpha_t b - \sigma_t a}, \qquad
     \hat\varepsilon = \frac{\alpha_t\, p - a\, x_t}{\alpha_t b - \sigma_t a},
 
-whence every other kind. For the velocity the determinant is :math:`-(\dot\alpha\sigma - \alpha\dot\sigma)`, which no
-path lets vanish: a velocity gives data and noise at both ends. A noise prediction gives no data where
-:math:`\alpha_t = 0`, and a data prediction no noise where :math:`\sigma_t = 0` (see :meth:`Path.interval`).
+whence every other kind. For v the determinant is :math:`\alpha^2 + \sigma^2` and for the velocity
+:math:`-(\dot\alpha\sigma - \alpha\dot\sigma)`, which no path lets vanish: these two give data and noise at both ends. A
+noise prediction gives no data where :math:`\alpha_t = 0`, and a data prediction no noise where :math:`\sigma_t = 0`
+(see :meth:`Path.interval`).
 """
 
 from abc import ABC, abstractmethod
@@ -41,7 +43,7 @@ from torch import Tensor
 from ..randomness import normal
 from ..registry import Registry
 
-Kind = Literal["velocity", "score", "noise", "data"]
+Kind = Literal["velocity", "score", "noise", "data", "v"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 paths = Registry("path")
@@ -221,19 +223,41 @@ class Prediction:
             self._known["data"] = self._solve_for_data()
         return self._known["data"]
 
+    @property
+    def v(self) -> Tensor:
+        """:math:`v = \\alpha \\hat\\varepsilon - \\sigma \\hat z`, shape (B, *).
+
+        Source: Salimans & Ho (2022), arXiv 2202.00512, appendix D.
+        """
+        if "v" not in self._known:
+            c = self.coefficients
+            self._known["v"] = c.alpha * self.noise - c.sigma * self.data
+        return self._known["v"]
+
     def _solve_for_noise(self) -> Tensor:
         c, x, known = self.coefficients, self.x, self._known
         if "score" in known:
             return -c.sigma * known["score"]
-        if "velocity" in known:
-            return (c.alpha * known["velocity"] - c.alpha_dot * x) / (c.alpha * c.sigma_dot - c.sigma * c.alpha_dot)
+        if row := self._row():
+            p, a, b = row
+            return (c.alpha * p - a * x) / (c.alpha * b - c.sigma * a)
         return (x - c.alpha * known["data"]) / c.sigma
 
     def _solve_for_data(self) -> Tensor:
-        c, x, known = self.coefficients, self.x, self._known
-        if "velocity" in known:
-            return (c.sigma_dot * x - c.sigma * known["velocity"]) / (c.alpha * c.sigma_dot - c.sigma * c.alpha_dot)
+        c, x = self.coefficients, self.x
+        if row := self._row():
+            p, a, b = row
+            return (b * x - c.sigma * p) / (c.alpha * b - c.sigma * a)
         return (x - c.sigma * self.noise) / c.alpha
+
+    def _row(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """A known kind that determines data and noise at every time, with its a and b; None if there is none."""
+        c, known = self.coefficients, self._known
+        if "velocity" in known:
+            return known["velocity"], c.alpha_dot, c.sigma_dot
+        if "v" in known:
+            return known["v"], -c.sigma, c.alpha
+        return None
 
     def lerp(self, other: "Prediction", w: Tensor | float) -> "Prediction":
         """The mix ``(1 - w) self + w other``, exactly ``other`` at w = 1.

@@ -36,16 +36,21 @@ class RungeKutta(Solver):
         lengths = times.diff()
         nodes = times[:-1, None] + lengths[:, None] * torch.tensor(self.c, dtype=torch.float64)
         # A node may not leave the interval by a rounding error.
-        nodes = nodes.clamp(max=times[-1]).to(x).unbind()
-        for h, t in zip(lengths.tolist(), nodes, strict=True):
-            slopes = [field(x, t[0], cond).velocity]
-            for stage, row in enumerate(self.a, start=1):
-                slopes.append(field(_advance(x, h, row, slopes), t[stage], cond).velocity)
-            x = _advance(x, h, self.b, slopes)
+        nodes = nodes.clamp(max=times[-1]).to(x)
+        for h, t in zip(lengths.tolist(), nodes.unbind(), strict=True):
+            x = self.step(field, x, cond, h, t, field(x, t[0], cond).velocity)
             yield x
 
+    @classmethod
+    def step(cls, field: Field, x: Tensor, cond: Tensor | None, h: float, nodes: Tensor, first: Tensor) -> Tensor:
+        """One step of length ``h``; ``nodes`` are the times of the stages, ``first`` the velocity at the first."""
+        slopes = [first]
+        for stage, row in enumerate(cls.a, start=1):
+            slopes.append(field(advance(x, h, row, slopes), nodes[stage], cond).velocity)
+        return advance(x, h, cls.b, slopes)
 
-def _advance(x: Tensor, h: float, weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
+
+def advance(x: Tensor, h: float, weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
     """``x + h * sum(weights * slopes)``."""
     for weight, slope in zip(weights, slopes, strict=True):
         if weight:
@@ -67,3 +72,36 @@ class Heun(RungeKutta):
 
     order = 2
     a, b, c = ((1.0,),), (0.5, 0.5), (0.0, 1.0)
+
+
+@solvers.register("midpoint")
+class Midpoint(RungeKutta):
+    """The explicit midpoint rule, order 2, two evaluations per step."""
+
+    order = 2
+    a, b, c = ((1 / 2,),), (0.0, 1.0), (0.0, 1 / 2)
+
+
+@solvers.register("ralston")
+class Ralston(RungeKutta):
+    """Ralston's method, of all with two stages the one of least error bound, order 2, two evaluations per step."""
+
+    order = 2
+    a, b, c = ((2 / 3,),), (1 / 4, 3 / 4), (0.0, 2 / 3)
+
+
+@solvers.register("rk3")
+class RK3(RungeKutta):
+    """Kutta's third-order method, three evaluations per step."""
+
+    order = 3
+    a, b, c = ((1 / 2,), (-1.0, 2.0)), (1 / 6, 2 / 3, 1 / 6), (0.0, 1 / 2, 1.0)
+
+
+@solvers.register("rk4")
+class RK4(RungeKutta):
+    """The classical Runge-Kutta method, order 4, four evaluations per step."""
+
+    order = 4
+    a = ((1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0))
+    b, c = (1 / 6, 1 / 3, 1 / 3, 1 / 6), (0.0, 1 / 2, 1 / 2, 1.0)

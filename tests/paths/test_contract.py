@@ -159,14 +159,43 @@ def test_a_path_needs_only_alpha_and_sigma() -> None:
     torch.testing.assert_close(Squares().sigma_dot(t), -2 * (1 - t))
 
 
-@pytest.mark.parametrize("options", [{"beta_min": 0.0}, {"beta_min": 3.0, "beta_max": 2.0}, {"beta_max": float("inf")}])
-def test_vp_refuses_wrong_rates(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="vp needs 0 < beta_min <= beta_max"):
-        fg.paths.build("vp", **options)
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("vp", {"beta_min": 0.0}, "vp needs 0 < beta_min <= beta_max"),
+        ("vp", {"beta_min": 3.0, "beta_max": 2.0}, "vp needs 0 < beta_min <= beta_max, not beta_min=3.0, beta_max=2.0"),
+        ("subvp", {"beta_max": float("inf")}, "subvp needs 0 < beta_min <= beta_max"),
+        ("ve", {"sigma_min": 0.0}, "ve needs 0 < sigma_min < sigma_max"),
+        ("edm", {"sigma_max": 0.001}, "edm needs 0 < sigma_min < sigma_max"),
+        ("edm", {"rho": 0.5}, "edm needs rho >= 1, not 0.5"),
+        ("polynomial", {"n": 0.5}, "polynomial needs n >= 1, not 0.5"),
+    ],
+)
+def test_paths_refuse_wrong_options(name: str, options: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fg.paths.build(name, **options)
+
+
+def test_paths_are_what_they_are_called() -> None:
+    t = torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
+    at = {name: (fg.paths.build(name).alpha(t), fg.paths.build(name).sigma(t)) for name in NAMES}
+    for name in ("cosine", "vp"):
+        alpha, sigma = at[name]
+        torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(t))
+    alpha, sigma = at["subvp"]
+    torch.testing.assert_close(sigma, 1 - alpha**2)
+    straight = fg.paths.build("polynomial", n=1.0)
+    torch.testing.assert_close(at["linear"], (straight.alpha(t), straight.sigma(t)))
+    ratio = at["ve"][1].log().diff()
+    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))
+    # EDM's steps: equation 5 of the paper, at steps i = 0 to n - 1.
+    i = torch.arange(18, dtype=torch.float64)
+    expected = (80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    torch.testing.assert_close(fg.paths.build("edm").sigma(i / 17), expected)
 
 
 def test_a_prediction_is_of_known_kinds() -> None:
     path = fg.paths.build("linear")
     x = torch.zeros(2, 2)
-    with pytest.raises(ValueError, match="made of one or more of velocity, score, noise, data"):
+    with pytest.raises(ValueError, match="made of one or more of velocity, score, noise, data, v"):
         path.predict("x0", x, x, torch.tensor(0.5))

@@ -279,7 +279,7 @@ def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path: Path, monkeypat
         ({"training__decay": "linear"}, "one of 'constant', 'cosine', not 'linear'"),
         ({"training__stepz": 1}, "did you mean 'steps'"),
         ({"training": {}}, "training needs the option 'steps'"),
-        ({"predicts": "eps"}, "one of 'velocity', 'score', 'noise', 'data', not 'eps'"),
+        ({"predicts": "eps"}, "one of 'velocity', 'score', 'noise', 'data', 'v', not 'eps'"),
         ({"seed": -1}, "a seed must be an integer from 0"),
         ({"device": "cuda:99"}, "there is no device 'cuda:99' here"),
         ({"device": "nonsense"}, "there is no device 'nonsense' here"),
