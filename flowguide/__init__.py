@@ -14,6 +14,7 @@ _NAMES = {
     "MixtureField": "fields",
     "NetworkField": "fields",
     "load": "training",
+    "log_likelihood": "likelihood",
     "oracle": "fields",
     "sample": "solvers",
 }
@@ -23,6 +24,7 @@ __all__ = [*_PACKAGES, *_NAMES, "__version__"]
 if TYPE_CHECKING:
     from . import data, fields, guidance, metrics, networks, objectives, paths, solvers, training
     from .fields import Field, MixtureField, NetworkField, oracle
+    from .likelihood import log_likelihood
     from .solvers import sample
     from .training import load
 

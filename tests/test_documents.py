@@ -28,6 +28,7 @@ def test_the_public_face_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     names = runpy.run_path(str(tmp_path / "example.py"))
     assert names["samples"].shape == (512, 2)
     assert names["states"].shape == (21, 512, 2)
+    assert names["logp"].shape == (512,)
     assert names["loss"].ndim == 0
 
 

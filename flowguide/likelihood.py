@@ -1,0 +1,115 @@
+r"""log p(x) under the flow of any field.
+
+Along the probability flow :math:`\dot x = u(x, t)` the density obeys the instantaneous change of variables,
+
+.. math::
+    \frac{d}{dt} \log p_t(x_t) = -\nabla \cdot u(x_t, t), \qquad
+    \log p_1(x_1) = \log p_0(x_0) - \int_0^1 \nabla \cdot u(x_t, t)\, dt,
+
+with :math:`p_0 = N(0, \sigma_0^2 I)` and :math:`x_0` where the flow, run backwards, takes :math:`x_1`. In few
+dimensions the divergence is computed exactly; in many it is estimated without bias by :math:`v^\top \nabla u\, v`
+(Hutchinson) with a random vector v of signs, drawn once per sample, so that the integrand stays smooth. For guided
+fields this is the density of what the ODE sampler draws, which is not the tilted density.
+
+Sources: Chen et al. (2018), arXiv 1806.07366, theorem 1; Grathwohl et al. (2018), arXiv 1810.01367; Hutchinson (1989).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .fields import Field
+from .randomness import uniform
+
+
+def log_likelihood(
+    field: Field,
+    x: Tensor,
+    cond: Tensor | None = None,
+    *,
+    prior: Callable[[Tensor], Tensor] | None = None,
+    exact: bool | None = None,
+    probes: int = 1,
+    seed: int = 0,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+) -> Tensor:
+    """Log-density of data under the probability flow of a field.
+
+    The flow runs over the field's interval, [t_min, t_max]. Where a path begins with a little signal (vp, subvp, ve,
+    edm) its Gaussian prior is only nearly the law of the states there, and the result is off by hundredths of a nat.
+
+    Args:
+        field: Any field, guided or not. Its prediction for a sample must not depend on the other samples.
+        x: Data, shape (B, *), in the dtype to compute in: float64 for tight tolerances.
+        cond: Conditions, one per sample, or None.
+        prior: Log-density of the states at t_min, (B, *) to (B,), where it is known better than as N(0, sigma^2 I).
+        exact: Compute the divergence exactly, by one backward pass per dimension; None: in up to 16 dimensions.
+        probes: Random vectors per sample, if it is not exact.
+        seed: Of the random vectors.
+        rtol, atol: Tolerances of the adaptive solver (Dormand-Prince, through torchdiffeq).
+    Returns:
+        log p(x | cond), nats, shape (B,).
+    Raises:
+        ValueError: if arguments do not fit, or the tolerances cannot be reached.
+    """
+    from torchdiffeq import odeint
+
+    if not x.is_floating_point() or x.ndim < 2:
+        raise ValueError(f"data are floating-point tensors of shape (B, *), not {x.dtype} of shape {tuple(x.shape)}")
+    if probes < 1:
+        raise ValueError(f"probes must be at least 1, not {probes}")
+    if not (rtol > 0 and atol > 0):
+        raise ValueError(f"tolerances must be positive, not rtol={rtol}, atol={atol}")
+    field.check_condition(cond, len(x))
+    dim = x[0].numel()
+    vectors = _basis(x) if exact or (exact is None and dim <= 16) else _signs(x, probes, seed)
+    start, end = field.t_min, field.t_max
+
+    def backwards(elapsed: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        velocity, divergence = _velocity_and_divergence(field, state[0], (end - elapsed).to(x), cond, vectors)
+        return -velocity, divergence
+
+    times = torch.tensor([0.0, end - start], dtype=torch.float64, device=x.device)
+    options = {"dtype": torch.float64, "step_t": times}  # never past the last time
+    try:
+        (_, noise), (_, change) = odeint(
+            backwards, (x.detach(), x.new_zeros(len(x))), times, rtol=rtol, atol=atol, method="dopri5", options=options
+        )
+    except AssertionError as error:
+        raise ValueError(
+            f"the flow could not be integrated to rtol={rtol:g}, atol={atol:g} ({error}): loosen them, or use float64"
+        ) from None
+    if prior is not None:
+        return prior(noise) - change
+    sigma = field.path.sigma(torch.tensor(start, dtype=torch.float64)).item()
+    squares = (noise / sigma).square().flatten(1).sum(1)
+    return -0.5 * squares - dim * (0.5 * math.log(2 * math.pi) + math.log(sigma)) - change
+
+
+def _velocity_and_divergence(
+    field: Field, x: Tensor, t: Tensor, cond: Tensor | None, vectors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """u, and the sum over the vectors of v . (grad u) v: the divergence, or an estimate of it."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        velocity = field(x, t, cond).velocity
+        divergence = x.new_zeros(len(x))
+        for vector in vectors:
+            (product,) = torch.autograd.grad(velocity, x, vector.expand_as(velocity), retain_graph=True)
+            divergence = divergence + (product * vector).flatten(1).sum(1)
+    return velocity.detach(), divergence
+
+
+def _basis(x: Tensor) -> Tensor:
+    """The unit vectors, shape (D, 1, *)."""
+    dim = x[0].numel()
+    return torch.eye(dim, dtype=x.dtype, device=x.device).reshape(dim, 1, *x.shape[1:])
+
+
+def _signs(x: Tensor, probes: int, seed: int) -> Tensor:
+    """Random signs over the root of their number, shape (probes, B, *)."""
+    draws = [uniform(x.shape, seed, stream=probe, device=x.device, dtype=torch.float64) for probe in range(probes)]
+    return torch.stack(draws).sub(0.5).sign().to(x) / probes**0.5

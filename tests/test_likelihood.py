@@ -1,0 +1,111 @@
+"""Likelihoods under exact fields against the closed form, and under guided ones against their normalisation."""
+
+import pytest
+import torch
+
+import flowguide as fg
+
+TIGHT = {"rtol": 1e-8, "atol": 1e-8}
+
+
+def mixture(dim: int = 2) -> fg.oracle.GaussianMixture:
+    g = torch.Generator().manual_seed(0)
+    return fg.oracle.GaussianMixture(
+        weights=torch.tensor([0.3, 0.3, 0.4]),
+        means=torch.randn(3, dim, generator=g),
+        covariances=torch.tensor([0.2, 0.3, 0.4])[:, None, None] * torch.eye(dim),
+    )
+
+
+@pytest.mark.parametrize("path", fg.paths.names())
+@pytest.mark.parametrize("labelled", [False, True])
+def test_exact_fields_have_their_density(path: str, labelled: bool) -> None:
+    field = fg.MixtureField(mixture(), fg.paths.build(path))
+    x, y = field.mixture.sample(12, seed=1, dtype=torch.float64)
+    cond = y if labelled else None
+    # From the exact law of the states at t_min to that at t_max, which is all that the flow is to get right.
+    flow = fg.log_likelihood(field, x, cond, prior=lambda state: field.log_prob(state, field.t_min, cond), **TIGHT)
+    torch.testing.assert_close(flow, field.log_prob(x, field.t_max, cond), rtol=0, atol=1e-6)
+    # From noise alone: exact where the path begins without signal, and nearly so elsewhere.
+    signal = float(field.path.alpha(torch.tensor(field.t_min)) / field.path.sigma(torch.tensor(field.t_min)))
+    error = (fg.log_likelihood(field, x, cond, **TIGHT) - field.mixture.log_prob(x, cond)).abs().max()
+    assert error < 1e-4 + 5 * signal
+
+
+@pytest.mark.parametrize("w", [1.0, 2.0])
+def test_guided_densities_integrate_to_one(w: float) -> None:
+    field = fg.guidance.build("cfg", fg.MixtureField(mixture(), fg.paths.build("linear")), w=w)
+    line = torch.linspace(-5, 5, 91, dtype=torch.float64)
+    grid = torch.cartesian_prod(line, line)
+    logp = fg.log_likelihood(field, grid, torch.full((len(grid),), 1), rtol=1e-6, atol=1e-6)
+    assert abs(logp.exp().sum() * (line[1] - line[0]) ** 2 - 1) < 1e-3
+
+
+def test_guided_gaussians_have_the_closed_form_variance() -> None:
+    """N(0, 2) guided towards N(0, 1) by the ODE at weight w is N(0, 2^(1 - w)), not the tilt N(0, 2 / (w + 1))."""
+    pair = fg.oracle.GaussianMixture(
+        torch.ones(2) / 2, torch.zeros(2, 1), torch.tensor([[[1.0]], [[1.0]]]), labels=torch.tensor([0, 1])
+    )
+
+    class Two(fg.MixtureField):
+        """Unconditional N(0, 2), conditional N(0, 1)."""
+
+        def predict(self, x, t, cond):
+            wide = cond is None
+            c = self.path.at(t, x)
+            score, data = self.mixture.score_and_data(x / (2**0.5 if wide else 1), None, alpha=c.alpha,
+                                                      sigma=c.sigma / (2**0.5 if wide else 1))  # fmt: skip
+            scale = 2**0.5 if wide else 1
+            return fg.paths.Prediction(c, x, score=score / scale, data=data * scale)
+
+    x = torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
+    for w in (2.0, 3.0):
+        field = fg.guidance.build("cfg", Two(pair, fg.paths.build("linear")), w=w)
+        logp = fg.log_likelihood(field, x, torch.zeros(5, dtype=torch.long), **TIGHT)
+        expected = torch.distributions.Normal(0.0, 2 ** ((1 - w) / 2)).log_prob(x[:, 0])
+        torch.testing.assert_close(logp, expected, rtol=0, atol=1e-5)
+
+
+def test_hutchinson_is_unbiased() -> None:
+    """The mean over many probes is the exact value, within what the probes' spread allows."""
+    field = fg.MixtureField(mixture(6), fg.paths.build("linear"))
+    x, _ = field.mixture.sample(4, seed=1, dtype=torch.float64)
+    exact = fg.log_likelihood(field, x, **TIGHT)
+    loose = {"exact": False, "rtol": 1e-6, "atol": 1e-6}
+    single = torch.stack([fg.log_likelihood(field, x, seed=s, **loose) for s in range(60)])
+    assert ((single.mean(0) - exact).abs() < 4 * single.std(0) / 60**0.5 + 1e-5).all()
+    several = fg.log_likelihood(field, x, probes=60, seed=7, **loose)
+    assert ((several - exact).abs() < 5 * single.std(0) / 60**0.5 + 1e-5).all()
+    assert torch.equal(fg.log_likelihood(field, x, seed=3, **loose), fg.log_likelihood(field, x, seed=3, **loose))
+
+
+def test_images_under_a_network() -> None:
+    torch.manual_seed(0)
+    network = fg.networks.build("unet", channels=1, num_classes=2, width=8, multipliers=[1, 2], blocks=1, attention=[1],
+                                head_width=8)  # fmt: skip
+    torch.nn.init.normal_(network.leave[2].weight, std=0.02)
+    field = fg.NetworkField(network, fg.paths.build("linear"))
+    x = torch.randn(3, 1, 8, 8)
+    logp = fg.log_likelihood(field, x, torch.tensor([0, 1, 2]))
+    assert logp.shape == (3,)
+    assert logp.isfinite().all()
+    assert all(p.grad is None for p in network.parameters())
+    with torch.no_grad():
+        torch.testing.assert_close(fg.log_likelihood(field, x, torch.tensor([0, 1, 2])), logp)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"x": torch.zeros(3)}, "data are floating-point tensors of shape"),
+        ({"x": torch.zeros(3, 2, dtype=torch.long)}, "data are floating-point tensors"),
+        ({"probes": 0}, "probes must be at least 1"),
+        ({"rtol": 0.0}, "tolerances must be positive"),
+        ({"cond": torch.tensor([0])}, "one condition per sample: got 1 for 3"),
+        ({"cond": torch.tensor([0, 1, 9])}, "label 9 is not one of the 3 classes"),
+    ],
+)
+def test_says_what_is_wrong(change: dict, words: str) -> None:
+    arguments = {"x": torch.zeros(3, 2), **change}
+    with pytest.raises(ValueError, match=words):
+        fg.log_likelihood(fg.MixtureField(mixture(), fg.paths.build("linear")), **arguments)
