@@ -45,6 +45,7 @@ from ..registry import Registry
 
 Kind = Literal["velocity", "score", "noise", "data", "v"]
 KINDS: tuple[str, ...] = get_args(Kind)
+_KINDS = frozenset(KINDS)
 
 paths = Registry("path")
 
@@ -188,7 +189,7 @@ class Prediction:
     """
 
     def __init__(self, coefficients: Coefficients, x: Tensor, **known: Tensor) -> None:
-        if not known or not known.keys() <= set(KINDS):
+        if not known or not known.keys() <= _KINDS:
             raise ValueError(f"a prediction is made of one or more of {', '.join(KINDS)}, not of {sorted(known)}")
         self.coefficients = coefficients
         self.x = x

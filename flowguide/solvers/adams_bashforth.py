@@ -40,14 +40,17 @@ class AdamsBashforth(Solver):
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor) -> Iterator[Tensor]:
         lengths = times.diff()
         history: deque[Tensor] = deque(maxlen=self.order)  # the newest first
-        for n, (h, t) in enumerate(zip(lengths.tolist(), times[:-1], strict=True)):
-            slope = field(x, t.to(x), cond).velocity
-            history.appendleft(slope)
+        overwrite = False  # the first state is the caller's
+        for n, (h, t) in enumerate(zip(lengths.tolist(), times[:-1].to(x), strict=True)):
+            slope = field(x, t, cond).velocity
+            # The state is overwritten, and a field may have returned that very tensor.
+            history.appendleft(slope.clone() if slope is x else slope)
             if len(history) < self.order:
-                nodes = t + h * torch.tensor(self.starter.c, dtype=torch.float64)
-                x = self.starter.step(field, x, cond, h, nodes.clamp(max=times[-1]).to(x), slope)
+                nodes = times[n] + h * torch.tensor(self.starter.c, dtype=torch.float64)
+                x = self.starter.step(field, x, cond, h, nodes.clamp(max=times[-1]).to(x).unbind(), slope, overwrite)
             else:
-                x = advance(x, h, weights(times[n + 1 - self.order : n + 2]), list(history))
+                x = advance(x, h, weights(times[n + 1 - self.order : n + 2]), list(history), overwrite)
+            overwrite = not torch.is_grad_enabled()
             yield x
 
 

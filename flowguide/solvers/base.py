@@ -55,7 +55,11 @@ class Solver(ABC):
 
     @abstractmethod
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor) -> Iterator[Tensor]:
-        """The state at ``times[1]``, ``times[2]``, ...; ``x`` is the state at ``times[0]`` and is not written to."""
+        """The state at ``times[1]``, ``times[2]``, ...
+
+        ``x`` is the state at ``times[0]`` and is not written to. Where no gradients are recorded, a state that was
+        given out may be overwritten by the next: whoever keeps it, copies it.
+        """
 
     def times(self, field: Field) -> Tensor:
         """The times of the grid for this field, float64, shape (steps + 1,)."""
@@ -91,7 +95,7 @@ class Solver(ABC):
     def trajectory(self, field: Field, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """All states on the way, shape (steps + 1, B, *), the first being ``x``; otherwise as :meth:`solve`."""
         times = self._check(field, x, cond)
-        states = torch.stack([x, *self.states(field, x, cond, times)])
+        states = torch.stack([x, *(state.clone() for state in self.states(field, x, cond, times))])
         if not states[-1].isfinite().all():
             self._locate(iter(states[1:]), times)
         return states

@@ -37,24 +37,36 @@ class RungeKutta(Solver):
         nodes = times[:-1, None] + lengths[:, None] * torch.tensor(self.c, dtype=torch.float64)
         # A node may not leave the interval by a rounding error.
         nodes = nodes.clamp(max=times[-1]).to(x)
-        for h, t in zip(lengths.tolist(), nodes.unbind(), strict=True):
-            x = self.step(field, x, cond, h, t, field(x, t[0], cond).velocity)
+        overwrite = False  # the first state is the caller's
+        for h, *t in zip(lengths.tolist(), *(stage.unbind() for stage in nodes.unbind(1)), strict=True):
+            x = self.step(field, x, cond, h, t, field(x, t[0], cond).velocity, overwrite)
+            overwrite = not torch.is_grad_enabled()
             yield x
 
     @classmethod
-    def step(cls, field: Field, x: Tensor, cond: Tensor | None, h: float, nodes: Tensor, first: Tensor) -> Tensor:
+    def step(
+        cls,
+        field: Field,
+        x: Tensor,
+        cond: Tensor | None,
+        h: float,
+        nodes: Sequence[Tensor],
+        first: Tensor,
+        overwrite: bool = False,
+    ) -> Tensor:
         """One step of length ``h``; ``nodes`` are the times of the stages, ``first`` the velocity at the first."""
         slopes = [first]
         for stage, row in enumerate(cls.a, start=1):
             slopes.append(field(advance(x, h, row, slopes), nodes[stage], cond).velocity)
-        return advance(x, h, cls.b, slopes)
+        return advance(x, h, cls.b, slopes, overwrite)
 
 
-def advance(x: Tensor, h: float, weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
-    """``x + h * sum(weights * slopes)``."""
+def advance(x: Tensor, h: float, weights: Sequence[float], slopes: Sequence[Tensor], overwrite: bool = False) -> Tensor:
+    """``x + h * sum(weights * slopes)``, in the memory of ``x`` if ``overwrite`` is set."""
     for weight, slope in zip(weights, slopes, strict=True):
         if weight:
-            x = torch.add(x, slope, alpha=h * weight)
+            x = x.add_(slope, alpha=h * weight) if overwrite else torch.add(x, slope, alpha=h * weight)
+            overwrite = not torch.is_grad_enabled()  # a sum of our own may be added to, unless its past is needed
     return x
 
 

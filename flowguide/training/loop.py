@@ -57,6 +57,8 @@ def fit(
     if step >= options.steps:
         log.info("%s is trained already, to step %d of %d", run.folder, step, options.steps)
         return ema.model
+    if step:
+        log.info("going on from step %d", step)
     batches = Batches(dataset, options.batch_size, seed)
     generator = torch.Generator(device)
     model.train()
@@ -145,7 +147,6 @@ def _resume(run: RunFolder, model: nn.Module, ema: EMA, optimizer: torch.optim.O
         if value.shape == parameter.shape:  # in the memory format of its parameter
             value = torch.empty_like(parameter).copy_(value)
         optimizer.state[parameter][moment] = value.to(device)
-    log.info("going on from step %d (%s)", step, file)
     return step
 
 

@@ -105,6 +105,9 @@ def test_the_trajectory_ends_where_solve_does(name: str) -> None:
     assert states.shape == (6, 32, 2)
     assert torch.equal(states[0], x)
     assert torch.equal(states[-1], solver.solve(field, x, y))
+    with torch.no_grad():  # where memory is used again
+        assert torch.equal(solver.trajectory(field, x, y), states)
+        assert torch.equal(solver.solve(field, x, y), states[-1])
 
 
 @every_solver
@@ -113,7 +116,22 @@ def test_does_not_write_to_its_input(name: str) -> None:
     x, y = start(field)
     before = x.clone()
     fg.solvers.build(name, steps=3).solve(field, x, y)
+    with torch.no_grad():
+        fg.solvers.build(name, steps=3).solve(field, x, y)
     assert torch.equal(x, before)
+
+
+@fixed_step
+def test_a_field_may_return_its_input(name: str) -> None:
+    """u = x, the very tensor, grows the state by e over unit time."""
+    field = exact()
+    field.predict = lambda x, t, cond: field.path.predict("velocity", x, x, t)
+    x = torch.ones(4, 2, dtype=torch.float64)
+    for context in (torch.no_grad(), torch.enable_grad()):
+        with context:
+            end = fg.solvers.build(name, steps=200).solve(field, x)
+        torch.testing.assert_close(end, math.e * x, rtol=5e-3, atol=0)
+        assert torch.equal(x, torch.ones_like(x))
 
 
 @fixed_step
