@@ -8,6 +8,8 @@ samples.yaml. Writes samples.png, .pdf and .json (settings, and mean pixel per c
 """
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +17,63 @@ import torch
 
 from flowguide import drawing, guidance, solvers, training
 from flowguide.cli import script
+from flowguide.evaluation import weights_of
+from flowguide.options import check_options
+
+
+@dataclass(frozen=True)
+class Config:
+    """What recipes/analysis/samples.yaml may say, resolved."""
+
+    run: str
+    home: str
+    out: str
+    guidance: Mapping[str, Any]
+    solver: Mapping[str, Any]
+    repeats: int = 3
+    seed: int = 0
+    device: str = "auto"
+    ema: bool = True
+    imports: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ValueError(f"repeats must be an integer of at least 1, not {self.repeats}")
 
 
 def samples(settings: dict[str, Any], folder: Path) -> None:
     """Sample and draw."""
-    model = training.load_generative(settings["run"], settings["ema"], settings["device"])
+    config = Config(**check_options("the script", Config, (), settings))
+    weights = weights_of(config.guidance)
+    solver = solvers.registry.build_from(config.solver)
+    model = training.load_generative(config.run, config.ema, config.device)
     data = training.build_dataset(model.config, "train")
     if len(data.shape) != 3 or model.num_classes is None:
-        raise ValueError(
-            f"a grid of samples needs a model of labelled images, and {settings['run']} is one of {data.name}"
-        )
-    repeats, classes, weights = settings["repeats"], model.num_classes, settings["guidance"]["w"]
-    if not isinstance(repeats, int) or repeats < 1:
-        raise ValueError(f"repeats must be an integer of at least 1, not {repeats!r}")
-    weights = weights if isinstance(weights, list) else [weights]
-    solver = solvers.registry.build_from(settings["solver"])
+        raise ValueError(f"a grid of samples needs a model of labelled images, and {config.run} is one of {data.name}")
+    repeats, classes = config.repeats, model.num_classes
 
     labels = torch.arange(classes).repeat_interleave(repeats)
     real = torch.cat([data.data[data.labels == label][:repeats] for label in range(classes)])
     columns = [real]
     for w in weights:
-        rule = guidance.registry.build_from({**settings["guidance"], "w": w}, model)
-        columns.append(solvers.sample(rule, (len(labels), *data.shape), labels, solver, settings["seed"]).cpu())
-    files = drawing.save(figure(columns, classes, weights, settings), folder / "samples")
+        rule = guidance.registry.build_from({**config.guidance, "w": w}, model)
+        columns.append(solvers.sample(rule, (len(labels), *data.shape), labels, solver, config.seed).cpu())
+    files = drawing.save(figure(columns, classes, weights, repeats), folder / "samples")
     means = {str(w): column.mean().item() for w, column in zip(["real", *weights], columns, strict=True)}
     (folder / "samples.json").write_text(json.dumps({"settings": settings, "mean_pixel": means}, indent=1) + "\n")
     print("figure:", *files)
 
 
-def figure(columns: list[torch.Tensor], classes: int, weights: list[float], settings: dict[str, Any]) -> Any:
+def figure(columns: list[torch.Tensor], classes: int, weights: list[float], repeats: int) -> Any:
     """The grid, columns captioned with w and rows with the class."""
     drawing.use_style()
     import matplotlib.pyplot as plt
 
     panels, axes = plt.subplots(
-        1, len(columns), figsize=(drawing.PAGE, drawing.PAGE / len(columns) / settings["repeats"] * classes + 0.5)
+        1, len(columns), figsize=(drawing.PAGE, drawing.PAGE / len(columns) / repeats * classes + 0.5)
     )
     for index, (column, ax) in enumerate(zip(columns, axes, strict=True)):
-        picture = drawing.tile(column, settings["repeats"])
+        picture = drawing.tile(column, repeats)
         ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.set_title("real" if index == 0 else f"$w$ = {weights[index - 1]:g}")
         ax.set_xticks([])

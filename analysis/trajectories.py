@@ -12,6 +12,8 @@ runs/trajectories.
 
 import csv
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from torch import Tensor
 from flowguide import guidance, paths, solvers
 from flowguide.cli import script
 from flowguide.drawing import BLUE, PAGE, RED, save, use_style
+from flowguide.evaluation import weights_of
 from flowguide.fields import MixtureField
 from flowguide.fields.oracle import ring
 from flowguide.options import check_options
@@ -29,24 +32,42 @@ SHOWN = (0.0, 0.5, 0.75, 1.0)  # shares of the steps at which states are drawn
 NAMES = {0: "unconditional", 1: "conditional"}
 
 
+@dataclass(frozen=True)
+class Config:
+    """What recipes/analysis/trajectories.yaml may say, resolved."""
+
+    out: str
+    path: Mapping[str, Any]
+    guidance: Mapping[str, Any]
+    solver: Mapping[str, Any]
+    toy: Mapping[str, Any]
+    cond: int = 0
+    num: int = 400
+    drawn: int = 40
+    seed: int = 0
+    imports: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("num", "drawn"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, not {getattr(self, name)}")
+
+
 def trajectories(settings: dict[str, Any], folder: Path) -> None:
     """Sample, draw, write the numbers."""
-    toy = ring(**check_options("toy", ring, (), settings["toy"]))
-    field = MixtureField(toy, paths.registry.build_from(settings["path"]))
-    solver = solvers.registry.build_from(settings["solver"])
-    weights = settings["guidance"]["w"] if isinstance(settings["guidance"]["w"], list) else [settings["guidance"]["w"]]
-    for name in ("num", "drawn"):
-        if not isinstance(settings[name], int) or settings[name] < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, not {settings[name]!r}")
-    cond = torch.full((settings["num"],), settings["cond"])
-    start = field.path.prior((settings["num"], 2), settings["seed"], dtype=torch.float64)
+    config = Config(**check_options("the script", Config, (), settings))
+    toy = ring(**check_options("toy", ring, (), config.toy))
+    field = MixtureField(toy, paths.registry.build_from(config.path))
+    solver = solvers.registry.build_from(config.solver)
+    cond = torch.full((config.num,), config.cond)
+    start = field.path.prior((config.num, 2), config.seed, dtype=torch.float64)
     times = solver.times(field)
     states = {}
-    for w in weights:
-        rule = guidance.registry.build_from({**settings["guidance"], "w": w}, field)
+    for w in weights_of(config.guidance):
+        rule = guidance.registry.build_from({**config.guidance, "w": w}, field)
         states[w] = solver.trajectory(rule, start, cond)
 
-    files = save(figure(field, states, times, cond, settings["drawn"]), folder / "trajectories")
+    files = save(figure(field, states, times, cond, config.drawn), folder / "trajectories")
     write_numbers(field, states, times, cond, settings, folder)
     print("figure:", *files)
 

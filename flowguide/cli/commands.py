@@ -78,7 +78,7 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
     model = training.load_generative(config.run, config.ema, config.device)
     field = model if config.guidance is None else guidance.registry.build_from(config.guidance, model)
     labels = conditions(config.cond, config.num, model.num_classes)
-    shape = training.build_dataset(model.config, "test").shape
+    shape = tuple(model.config.shape)
     samples = solvers.sample(
         field, (config.num, *shape), labels, solver, config.seed, batch_size=config.batch_size, progress=True
     ).cpu()

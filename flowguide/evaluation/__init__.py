@@ -5,9 +5,19 @@ are not the FID and IS of the literature, which use an Inception network; every 
 points are kept (``kept``), so that an evaluation that was interrupted, or is asked for again, goes on where it stopped.
 """
 
-from .evaluate import EvaluateConfig, evaluate
+from .evaluate import EvaluateConfig, evaluate, weights_of
 from .judge import Judge, judge_for
 from .kept import Row
 from .tables import as_text, summarise, write_tables
 
-__all__ = ["EvaluateConfig", "Judge", "Row", "as_text", "evaluate", "judge_for", "summarise", "write_tables"]
+__all__ = [
+    "EvaluateConfig",
+    "Judge",
+    "Row",
+    "as_text",
+    "evaluate",
+    "judge_for",
+    "summarise",
+    "weights_of",
+    "write_tables",
+]

@@ -64,11 +64,16 @@ class EvaluateConfig:
     @property
     def weights(self) -> list[float]:
         """The guidance weights to evaluate, in the order given."""
-        w = self.guidance.get("w")
-        weights = w if isinstance(w, list) else [w]
-        if not weights or not all(isinstance(w, (int, float)) and not isinstance(w, bool) for w in weights):
-            raise ValueError(f"guidance.w must be a number or a list of numbers to evaluate, not {w!r}")
-        return [float(w) for w in weights]
+        return weights_of(self.guidance)
+
+
+def weights_of(node: Mapping[str, Any]) -> list[float]:
+    """The guidance weights that a node lists, for whatever is done once for each; ValueError if they are no numbers."""
+    given = node.get("w")
+    weights = given if isinstance(given, list) else [given]
+    if not weights or not all(isinstance(w, (int, float)) and not isinstance(w, bool) for w in weights):
+        raise ValueError(f"guidance.w must be a number or a list of numbers, not {given!r}")
+    return [float(w) for w in weights]
 
 
 def evaluate(config: EvaluateConfig, out: Path, show: bool = True) -> list[Row]:

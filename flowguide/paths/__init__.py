@@ -9,8 +9,9 @@ To add one, write a file here (or anywhere that is imported) with a subclass of 
 """
 
 from ..registry import import_siblings
-from .base import KINDS, Coefficients, Kind, Path, Prediction
-from .base import paths as registry
+from .base import KINDS, Coefficients, Kind, Prediction
+from .path import Path
+from .path import paths as registry
 
 register, build, names = registry.register, registry.build, registry.names
 

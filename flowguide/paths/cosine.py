@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Path, paths
+from .path import Path, paths
 
 _QUARTER = math.pi / 2
 

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Path, paths
+from .path import Path, paths
 
 
 @paths.register("edm")

@@ -9,7 +9,7 @@ Sources: Liu, Gong & Liu (2022), arXiv 2209.03003 (rectified flow); Lipman et al
 import torch
 from torch import Tensor
 
-from .base import Path, paths
+from .path import Path, paths
 
 
 @paths.register("linear")

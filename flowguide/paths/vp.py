@@ -22,7 +22,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Path, paths
+from .path import Path, paths
 
 
 class _LinearBeta(Path):

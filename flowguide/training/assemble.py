@@ -32,12 +32,12 @@ def build_dataset(config: TrainConfig, split: data.Split) -> data.Dataset:
 
 
 def with_data_options(config: TrainConfig, dataset: data.Dataset) -> TrainConfig:
-    """The configuration with those network options filled in that follow from the data."""
+    """The configuration with what follows from the data filled in: the shape of a sample, and network options."""
     component = networks.registry.get(config.network.get("name"))
     options_for = getattr(component, "options_for", networks.Network.options_for)
     follow = options_for(dataset.shape, dataset.num_classes)
     missing = {name: value for name, value in follow.items() if config.network.get(name) is None}
-    return replace(config, network={**config.network, **missing})
+    return replace(config, network={**config.network, **missing}, shape=list(dataset.shape))
 
 
 def build_model(config: TrainConfig) -> nn.Module:
@@ -71,6 +71,8 @@ def load(path: str | Path, ema: bool = True, device: torch.device | str = "auto"
     settings = checkpoint.read_meta(file)["config"]
     try:
         config = TrainConfig.of(settings)
+        if config.shape is None:
+            raise ValueError("its configuration has no shape, which training fills in from the data")
         model = build_model(config)
     except ValueError as error:
         imports = settings.get("imports")

@@ -24,6 +24,7 @@ class TrainConfig:
         device: "auto", "cpu", "cuda", ...
         imports: Modules that register components of the user's.
         fresh: Start over, removing the checkpoints in the run folder.
+        shape: Of one sample, without the batch; follows from the data.
         recipe: Name of the recipe.
         run, out: The run folder, as it was asked for and as it is.
     """
@@ -38,6 +39,7 @@ class TrainConfig:
     device: str = "auto"
     imports: Sequence[str] = ()
     fresh: bool = False
+    shape: Sequence[int] | None = None
     recipe: str | None = None
     run: str | None = None
     out: str | None = None

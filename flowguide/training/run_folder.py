@@ -27,7 +27,18 @@ from . import checkpoint
 log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: it changes nothing about the steps already taken.
-_FREE = {"recipe", "run", "out", "imports", "fresh", "device", "training.steps", "training.save_every", "training.keep"}
+_FREE = {
+    "shape",
+    "recipe",
+    "run",
+    "out",
+    "imports",
+    "fresh",
+    "device",
+    "training.steps",
+    "training.save_every",
+    "training.keep",
+}
 
 
 class RunFolder:

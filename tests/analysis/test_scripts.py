@@ -89,6 +89,11 @@ def test_trajectories(tmp_path: Path) -> None:
             "label 9 is not one of the 8 classes",
         ),
         (trajectories.trajectories, "trajectories", ["toy.std=x"], "must be a number"),
+        (trajectories.trajectories, "trajectories", ["cond=x"], "'cond' of the script must be an integer"),
+        (trajectories.trajectories, "trajectories", ["+foo=1"], "unknown option of the script: 'foo'"),
+        (trajectories.trajectories, "trajectories", ["~guidance"], "guidance"),
+        (samples.samples, "samples", ["{run}", "~guidance"], "guidance"),
+        (samples.samples, "samples", ["{run}", "+foo=1"], "unknown option of the script: 'foo'"),
         (quality_vs_w.quality_vs_w, "quality_vs_w", ["{run}", "guidance.w=[a]"], "guidance.w must be"),
     ],
 )

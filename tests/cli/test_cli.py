@@ -48,6 +48,11 @@ def test_ways_to_sample(moons: Run, words: list[str], title: str) -> None:
     assert Path(f"runs/moons/samples/{title}.safetensors").is_file()
 
 
+def test_sampling_does_not_touch_the_data(moons: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fg.data.registry, "_components", {})
+    assert moons("sample", "runs/moons", "num=2").code == 0
+
+
 def test_sample_from_a_checkpoint_file_in_an_odd_folder(run: Run) -> None:
     folder = "my runs/it's = [one]"
     assert run("train", "moons", *TINY, "run='my runs/it\\'s = [one]'").code == 0

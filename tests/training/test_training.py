@@ -227,11 +227,16 @@ def test_foreign_files(tmp_path: Path) -> None:
     checkpoint.write(foreign, {}, {"format": 99, "step": 1, "config": {}})
     with pytest.raises(ValueError, match="has checkpoint format 99; this flowguide reads format 1"):
         fg.load(foreign)
-    checkpoint.write(foreign, {}, {"step": 1, "config": {**recipe(), "network": {"name": "nope"}, "imports": ["mine"]}})
+    checkpoint.write(
+        foreign, {}, {"step": 1, "config": {**recipe(shape=[2]), "network": {"name": "nope"}, "imports": ["mine"]}}
+    )
     with pytest.raises(ValueError, match=r"cannot be built: unknown network 'nope'.* import that first \(imports="):
         fg.load(foreign)
-    checkpoint.write(foreign, {"ema.x": torch.ones(1)}, {"step": 1, "config": recipe(network__dim=2)})
+    checkpoint.write(foreign, {"ema.x": torch.ones(1)}, {"step": 1, "config": recipe(network__dim=2, shape=[2])})
     with pytest.raises(ValueError, match=r"does not fit its own configuration: network\..* is absent there"):
+        fg.load(foreign)
+    checkpoint.write(foreign, {}, {"step": 1, "config": recipe(network__dim=2)})
+    with pytest.raises(ValueError, match="cannot be built: its configuration has no shape"):
         fg.load(foreign)
     checkpoint.write(foreign, {}, {"step": 1, "config": {}})
     with pytest.raises(ValueError, match="cannot be built: the recipe needs the option 'data'"):

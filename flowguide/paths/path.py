@@ -1,0 +1,109 @@
+"""What a path is: two scales of time, and what follows from them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..randomness import normal
+from ..registry import Registry
+from .base import Coefficients, Kind, Prediction
+
+paths = Registry("path")
+
+
+class Path(ABC):
+    """A Gaussian probability path: :math:`x_t = \\alpha_t z + \\sigma_t \\varepsilon`, noise at t = 0, data at t = 1.
+
+    A path needs :meth:`alpha` and :meth:`sigma`; their time derivatives come from forward-mode differentiation
+    unless it states them in closed form. Two paths of one class with equal options are equal.
+
+    Attributes:
+        t_min, t_max: The interval in which all four coefficients are finite. Solvers stay inside.
+    """
+
+    t_min: float = 0.0
+    t_max: float = 1.0
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """Signal scale, same shape as ``t``; never decreasing."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise scale, same shape as ``t``; never increasing."""
+
+    def alpha_dot(self, t: Tensor) -> Tensor:
+        """Time derivative of :meth:`alpha`."""
+        return torch.func.jvp(self.alpha, (t,), (torch.ones_like(t),))[1]
+
+    def sigma_dot(self, t: Tensor) -> Tensor:
+        """Time derivative of :meth:`sigma`."""
+        return torch.func.jvp(self.sigma, (t,), (torch.ones_like(t),))[1]
+
+    def at(self, t: Tensor, like: Tensor) -> Coefficients:
+        """The coefficients at time ``t``, shape () or (B,), shaped to multiply ``like``, shape (B, *)."""
+        return Coefficients(self, t, like.ndim)
+
+    def interpolate(self, data: Tensor, noise: Tensor, t: Tensor) -> Prediction:
+        """The state between a data point and a noise sample, with all that is true of it.
+
+        Args:
+            data, noise: Shape (B, *).
+            t: Shape () or (B,), in [t_min, t_max].
+        Returns:
+            A Prediction whose data and noise are the ones given: ``.x`` is the state, ``.velocity`` its derivative
+            :math:`\\dot\\alpha_t z + \\dot\\sigma_t \\varepsilon`, the regression target of flow matching.
+        """
+        c = self.at(t, data)
+        return Prediction(c, c.alpha * data + c.sigma * noise, data=data, noise=noise)
+
+    def predict(self, kind: Kind, value: Tensor, x: Tensor, t: Tensor) -> Prediction:
+        """What ``value``, a prediction of ``kind`` at (x, t), says about every other kind."""
+        return Prediction(self.at(t, x), x, **{kind: value})
+
+    def interval(self, kind: Kind, margin: float = 1e-3) -> tuple[float, float]:
+        """The times in which a prediction of ``kind`` determines all others.
+
+        Noise and score say nothing about the data where alpha = 0, nor data about the noise where sigma = 0: an
+        interval that would begin or end there is shortened by ``margin``, which bounds the amplification of
+        float32 rounding by about 1 / margin.
+        """
+        t_min, t_max = torch.tensor(self.t_min), torch.tensor(self.t_max)
+        start, end = self.t_min, self.t_max
+        if kind in ("noise", "score") and float(self.alpha(t_min)) == 0:
+            start += margin
+        if kind == "data" and float(self.sigma(t_max)) == 0:
+            end -= margin
+        return start, end
+
+    def prior(
+        self,
+        shape: Sequence[int],
+        seed: int = 0,
+        *,
+        t: float | None = None,
+        first: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Noise to start a solver from: :math:`\\sigma_t \\varepsilon`, at ``t = t_min`` unless told otherwise.
+
+        Args:
+            shape: (B, *).
+            seed: Sample ``first + i`` of this seed is the same in every batch (:mod:`flowguide.randomness`).
+        Returns:
+            Shape (B, *).
+        """
+        noise = normal(shape, seed, first=first, device=device, dtype=dtype)
+        return noise * self.sigma(torch.tensor(self.t_min if t is None else t, dtype=torch.float64)).item()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(sorted(vars(self).items()))))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
