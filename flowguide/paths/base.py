@@ -26,7 +26,11 @@ two linear equations for the posterior means :math:`\hat z, \hat\varepsilon` of 
     \hat z = \frac{b\, x_t - \sigma_t\, p}{\alpha_t b - \sigma_t a}, \qquad
     \hat\varepsilon = \frac{\alpha_t\, p - a\, x_t}{\alpha_t b - \sigma_t a},
 
-whence every other kind. For v the determinant is :math:`\alpha^2 + \sigma^2` and for the velocity
+whence every other kind, and the mean of every other combination :math:`a' z + b' \varepsilon`:
+
+.. math:: \frac{(a' b - b' a)\, x_t + (b' \alpha_t - a' \sigma_t)\, p}{\alpha_t b - \sigma_t a}.
+
+For v the determinant is :math:`\alpha^2 + \sigma^2` and for the velocity
 :math:`-(\dot\alpha\sigma - \alpha\dot\sigma)`, which no path lets vanish: these two give data and noise at both ends. A
 noise prediction gives no data where :math:`\alpha_t = 0`, and a data prediction no noise where :math:`\sigma_t = 0`
 (see :meth:`.Path.interval`).
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 Kind = Literal["velocity", "score", "noise", "data", "v"]
 KINDS: tuple[str, ...] = get_args(Kind)
 _KINDS = frozenset(KINDS)
+Scale = Tensor | float
 
 
 class Coefficients:
@@ -75,6 +80,11 @@ class Coefficients:
     def sigma_dot(self) -> Tensor:
         return self.path.sigma_dot(self.t)
 
+    @property
+    def determinant(self) -> Tensor:
+        """:math:`\\dot\\alpha\\sigma - \\alpha\\dot\\sigma > 0`: how fast the path turns from noise to data."""
+        return self.alpha_dot * self.sigma - self.alpha * self.sigma_dot
+
 
 class Prediction:
     """Posterior means at (x, t), in whichever kinds they are known and, on demand, in all others.
@@ -84,23 +94,41 @@ class Prediction:
     Args:
         coefficients: The path's, at t.
         x: The state, shape (B, *).
-        **known: At least one kind, each of shape (B, *). An exact field knows several and passes them all, so that
+        row: (p, a, b) where the posterior mean of ``a z + b eps`` is p, of shape (B, *), if that is none of the kinds;
+            a and b must tell data from noise at every time, as velocity and v do.
+        **known: Kinds that are known, each of shape (B, *). An exact field knows several and passes them all, so that
             none has to be recovered by a division.
     """
 
-    def __init__(self, coefficients: Coefficients, x: Tensor, **known: Tensor) -> None:
-        if not known or not known.keys() <= _KINDS:
+    def __init__(
+        self, coefficients: Coefficients, x: Tensor, *, row: tuple[Tensor, Scale, Scale] | None = None, **known: Tensor
+    ) -> None:
+        if not (known or row) or not known.keys() <= _KINDS:
             raise ValueError(f"a prediction is made of one or more of {', '.join(KINDS)}, not of {sorted(known)}")
         self.coefficients = coefficients
         self.x = x
+        self._row = row
         self._known = known
+
+    def mean_of(self, a: Scale, b: Scale) -> Tensor:
+        """The posterior mean of ``a z + b eps``, shape (B, *), for any two scales.
+
+        Args:
+            a, b: Numbers, or tensors that broadcast against x.
+        """
+        if not (row := self._invertible_row()):
+            return a * self.data + b * self.noise
+        c = self.coefficients
+        p, a0, b0 = row
+        determinant = c.alpha * b0 - c.sigma * a0
+        return ((a * b0 - b * a0) * self.x + (b * c.alpha - a * c.sigma) * p) / determinant
 
     @property
     def velocity(self) -> Tensor:
         """:math:`u = \\dot\\alpha \\hat z + \\dot\\sigma \\hat\\varepsilon`, shape (B, *), data units per unit time."""
         if "velocity" not in self._known:
             c = self.coefficients
-            self._known["velocity"] = c.alpha_dot * self.data + c.sigma_dot * self.noise
+            self._known["velocity"] = self.mean_of(c.alpha_dot, c.sigma_dot)
         return self._known["velocity"]
 
     @property
@@ -114,14 +142,24 @@ class Prediction:
     def noise(self) -> Tensor:
         """:math:`\\hat\\varepsilon = E[\\varepsilon \\mid x_t = x]`, shape (B, *)."""
         if "noise" not in self._known:
-            self._known["noise"] = self._solve_for_noise()
+            c, known = self.coefficients, self._known
+            if "score" in known:
+                known["noise"] = -c.sigma * known["score"]
+            elif self._invertible_row():
+                known["noise"] = self.mean_of(0.0, 1.0)
+            else:
+                known["noise"] = (self.x - c.alpha * known["data"]) / c.sigma
         return self._known["noise"]
 
     @property
     def data(self) -> Tensor:
         """:math:`\\hat z = E[z \\mid x_t = x]`, shape (B, *)."""
         if "data" not in self._known:
-            self._known["data"] = self._solve_for_data()
+            c = self.coefficients
+            if self._invertible_row():
+                self._known["data"] = self.mean_of(1.0, 0.0)
+            else:
+                self._known["data"] = (self.x - c.sigma * self.noise) / c.alpha
         return self._known["data"]
 
     @property
@@ -132,33 +170,17 @@ class Prediction:
         """
         if "v" not in self._known:
             c = self.coefficients
-            self._known["v"] = c.alpha * self.noise - c.sigma * self.data
+            self._known["v"] = self.mean_of(-c.sigma, c.alpha)
         return self._known["v"]
 
-    def _solve_for_noise(self) -> Tensor:
-        c, x, known = self.coefficients, self.x, self._known
-        if "score" in known:
-            return -c.sigma * known["score"]
-        if row := self._row():
-            p, a, b = row
-            return (c.alpha * p - a * x) / (c.alpha * b - c.sigma * a)
-        return (x - c.alpha * known["data"]) / c.sigma
-
-    def _solve_for_data(self) -> Tensor:
-        c, x = self.coefficients, self.x
-        if row := self._row():
-            p, a, b = row
-            return (b * x - c.sigma * p) / (c.alpha * b - c.sigma * a)
-        return (x - c.sigma * self.noise) / c.alpha
-
-    def _row(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """A known kind that determines data and noise at every time, with its a and b; None if there is none."""
+    def _invertible_row(self) -> tuple[Tensor, Scale, Scale] | None:
+        """A known combination that determines data and noise at every time: (p, a, b); None if there is none."""
         c, known = self.coefficients, self._known
         if "velocity" in known:
             return known["velocity"], c.alpha_dot, c.sigma_dot
         if "v" in known:
             return known["v"], -c.sigma, c.alpha
-        return None
+        return self._row
 
     def lerp(self, other: "Prediction", w: Tensor | float) -> "Prediction":
         """The mix ``(1 - w) self + w other``, exactly ``other`` at w = 1.

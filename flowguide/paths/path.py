@@ -42,6 +42,38 @@ class Path(ABC):
         """Time derivative of :meth:`sigma`."""
         return torch.func.jvp(self.sigma, (t,), (torch.ones_like(t),))[1]
 
+    def half_log_snr(self, t: Tensor) -> Tensor:
+        """:math:`\\lambda_t = \\log(\\alpha_t / \\sigma_t)`, same shape as ``t``; infinite where a scale is 0."""
+        return self.alpha(t).log() - self.sigma(t).log()
+
+    def time_at(self, half_log_snr: Tensor) -> Tensor:
+        """The time at which :meth:`half_log_snr` has a value: its inverse, by bisection in float64.
+
+        Args:
+            half_log_snr: Any shape; infinite values mean the ends, where the path has them there.
+        Returns:
+            Times in [t_min, t_max], float64, same shape.
+        Raises:
+            ValueError: if a value is not reached on the path.
+        """
+        wanted = half_log_snr.double()
+        ends = torch.tensor([self.t_min, self.t_max], dtype=torch.float64, device=wanted.device)
+        first, last = self.half_log_snr(ends).tolist()
+        slack = 1e-9  # what was computed from the ends themselves must not be refused for its rounding
+        outside = wanted[~((wanted >= first - slack) & (wanted <= last + slack))]
+        if len(outside):
+            raise ValueError(
+                f"on {self!r} log(alpha / sigma) goes from {first:.4g} to {last:.4g} and is never {outside[0]:.4g}"
+            )
+        low, high = ends[0].expand_as(wanted), ends[1].expand_as(wanted)
+        for _ in range(60):
+            middle = (low + high) / 2
+            below = self.half_log_snr(middle) < wanted
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        # Bisection never arrives at an end.
+        high = torch.where(wanted <= first, ends[0], high)
+        return torch.where(wanted >= last, ends[1], high)
+
     def at(self, t: Tensor, like: Tensor) -> Coefficients:
         """The coefficients at time ``t``, shape () or (B,), shaped to multiply ``like``, shape (B, *)."""
         return Coefficients(self, t, like.ndim)

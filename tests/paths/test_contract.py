@@ -1,5 +1,7 @@
 """What must hold of every registered path."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -122,6 +124,36 @@ def test_times_may_differ_between_samples(name: str) -> None:
         alone = path.predict("velocity", value[i : i + 1], x[i : i + 1], t[i])
         for kind in KINDS:
             torch.testing.assert_close(getattr(together, kind)[i : i + 1], getattr(alone, kind), rtol=1e-13, atol=0)
+
+
+@every_path
+def test_any_combination_of_data_and_noise_can_be_known_and_asked_for(name: str) -> None:
+    path = fg.paths.build(name)
+    data, noise = torch.randn(2, 6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.linspace(path.t_min, path.t_max, 6, dtype=torch.float64)
+    truth = path.interpolate(data, noise, t)
+    c = truth.coefficients
+    # 0.3 z - 2 eps tells data from noise at every time, since its determinant -2 alpha - 0.3 sigma never vanishes.
+    guess = fg.paths.Prediction(c, truth.x, row=(0.3 * data - 2 * noise, 0.3, -2.0))
+    for kind in ("data", "noise", "velocity", "v"):
+        torch.testing.assert_close(getattr(guess, kind), getattr(truth, kind), rtol=1e-11, atol=1e-11)
+    for known in (guess, path.predict("velocity", truth.velocity, truth.x, t), truth):
+        torch.testing.assert_close(known.mean_of(1.0, -1.0), data - noise, rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(known.mean_of(c.alpha, c.sigma), truth.x, rtol=1e-11, atol=1e-11)
+
+
+@every_path
+def test_time_at_inverts_the_log_snr(name: str) -> None:
+    path = fg.paths.build(name)
+    t = inside(path)
+    torch.testing.assert_close(path.time_at(path.half_log_snr(t)), t, rtol=0, atol=1e-9)
+    ends = path.half_log_snr(t[[0, -1]])
+    assert path.time_at(ends).tolist() == [path.t_min, path.t_max]
+    if ends.isfinite().all():
+        with pytest.raises(ValueError, match=r"goes from .* and is never"):
+            path.time_at(ends[1:] + 1)
+    with pytest.raises(ValueError, match="is never nan"):
+        path.time_at(torch.tensor([math.nan]))
 
 
 @every_path
