@@ -15,11 +15,8 @@ At the timesteps the scales are the published ones, and between them a network t
 be driven at any real t. L is interpolated because it is tame: it plays the part of :math:`\int \beta` in the VP-SDE,
 and leaves the data (n = -1, where it is 0) with a positive slope and without loss of digits.
 
-Between knots L is a cubic. Its slopes at the knots are differences of fourth order, held between half the smaller of
-the two increments beside the knot and twice that: with such slopes a cubic rises everywhere, and L' is continuous and
-positive. The bounds bind in the last steps of the cosine schedule, and at the data where betas begin near 0 in a few
-large steps. There the derivative of sigma is infinite, as on vp, and so the path ends at
-:math:`t_{\max} = 1 - 10^{-5}`.
+Between knots L is a cubic, with a continuous and positive L' (:mod:`.cubics`). The derivative of sigma is infinite at
+the data, as on vp, and so the path ends at :math:`t_{\max} = 1 - 10^{-5}`.
 
 ===============  =======================================================  =========================
 schedule         :math:`\beta_n`                                          sigma / alpha at t = 0
@@ -32,7 +29,7 @@ cosine           :math:`1 - f_{n+1} / f_n \le 0.999`,                     2.0e4
 ===============  =======================================================  =========================
 
 Sources: Ho et al. (2020), arXiv 2006.11239 (linear); Nichol & Dhariwal (2021), arXiv 2102.09672, Eq. 17 (cosine);
-Rombach et al. (2022), arXiv 2112.10752, and its code (scaled_linear); limits on slopes: Fritsch & Carlson (1980).
+Rombach et al. (2022), arXiv 2112.10752, and its code (scaled_linear).
 """
 
 import math
@@ -42,6 +39,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .cubics import rising_cubics
 from .path import Path, paths
 
 _PUBLISHED = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012)}
@@ -92,7 +90,7 @@ class DDPM(Path):
                 f"these betas leave alpha = exp({-total / 2:.0f}) at the last of {steps} steps, which float32 cannot "
                 f"hold; take a smaller beta_end or fewer steps"
             )
-        self._table = _cubics(increments)
+        self._table = rising_cubics(increments)
         self._cast: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def betas(self) -> Tensor:
@@ -145,19 +143,3 @@ class DDPM(Path):
         knot = r.detach().long().clamp(0, self.steps - 1)
         # Not by indexing: an index without dimensions is first read by the host.
         return r - knot, functional.embedding(knot, self._cast[key]).unbind(-1)
-
-
-def _cubics(increments: Tensor) -> Tensor:
-    """Coefficients, shape (N, 4), lowest first, of the cubics through the sums of ``increments``, shape (N,)."""
-    padded = increments
-    for _ in range(2):  # by parabolas, so that cubics are reproduced up to their ends
-        first, last = padded[:3], padded[-3:]
-        weights = padded.new_tensor([3.0, -3.0, 1.0])
-        padded = torch.cat([(first @ weights)[None], padded, (last.flip(0) @ weights)[None]])
-    a, b, c, d = (padded[i : i + len(increments) + 1] for i in range(4))
-    beside = torch.cat([increments[:1], increments, increments[-1:]])
-    smaller = torch.minimum(beside[1:], beside[:-1])
-    slopes = ((7 * (b + c) - a - d) / 12).clamp(smaller / 2, 2 * smaller)
-    left, right = slopes[:-1], slopes[1:]
-    knots = increments.cumsum(0) - increments
-    return torch.stack([knots, left, 3 * increments - 2 * left - right, left + right - 2 * increments], dim=1)
