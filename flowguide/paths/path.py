@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..randomness import normal
 from ..registry import Registry
-from .base import Coefficients, Kind, Prediction
+from .base import Coefficients, Kind, Output, Prediction
 
 paths = Registry("path")
 
@@ -96,7 +96,7 @@ class Path(ABC):
         """What ``value``, a prediction of ``kind`` at (x, t), says about every other kind."""
         return Prediction(self.at(t, x), x, **{kind: value})
 
-    def interval(self, kind: Kind, margin: float = 1e-3) -> tuple[float, float]:
+    def interval(self, kind: Output, margin: float = 1e-3) -> tuple[float, float]:
         """The times in which a prediction of ``kind`` determines all others.
 
         Noise and score say nothing about the data where alpha = 0, nor data about the noise where sigma = 0: an
