@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import flowguide as fg
 
@@ -118,6 +119,22 @@ def test_transforms_see_through_it() -> None:
     torch.testing.assert_close(compiled(t.float()), path.alpha(t.float()))
     for shape in ((), (7, 1, 1, 1)):
         assert path.sigma(t[0].expand(shape) if shape == () else t.reshape(shape)).shape == shape
+
+
+class NothingIsRead(TorchDispatchMode):
+    """Fails where a tensor's value goes to the host, which on a GPU is a wait."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func is not torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (4, 1, 1, 1)])
+def test_the_host_reads_nothing(shape: tuple[int, ...]) -> None:
+    path = fg.paths.build("ddpm")
+    with NothingIsRead():
+        for function in (path.alpha, path.sigma, path.alpha_dot, path.sigma_dot):
+            assert function(torch.full(shape, 0.3)).shape == shape
 
 
 def test_paths_are_equal_by_their_options() -> None:
