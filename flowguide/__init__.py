@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("data", "fields", "guidance", "metrics", "networks", "objectives", "paths", "solvers", "training")
+_PACKAGES = (
+    "data",
+    "fields",
+    "guidance",
+    "likelihood",
+    "metrics",
+    "networks",
+    "objectives",
+    "paths",
+    "solvers",
+    "training",
+)
 _NAMES = {
     "Field": "fields",
     "MixtureField": "fields",
     "NetworkField": "fields",
+    "bits_per_dim": "likelihood",
     "load": "training",
     "log_likelihood": "likelihood",
     "oracle": "fields",
@@ -22,9 +34,9 @@ _NAMES = {
 __all__ = [*_PACKAGES, *_NAMES, "__version__"]
 
 if TYPE_CHECKING:
-    from . import data, fields, guidance, metrics, networks, objectives, paths, solvers, training
+    from . import data, fields, guidance, likelihood, metrics, networks, objectives, paths, solvers, training
     from .fields import Field, MixtureField, NetworkField, oracle
-    from .likelihood import log_likelihood
+    from .likelihood import bits_per_dim, log_likelihood
     from .solvers import sample
     from .training import load
 
