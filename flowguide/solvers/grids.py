@@ -1,7 +1,7 @@
 r"""Time grids: where a solver puts its steps.
 
-Those that see only the ratio of noise to signal place the same steps on every path, through :math:`\rho = \sigma / \alpha`
-or through :math:`u = \sigma / (\alpha + \sigma)`, the time of the straightened path, which goes from near 1 (noise) to
+Those that see only the ratio of noise to signal place the same steps on every path: through :math:`\sigma / \alpha`, or
+through :math:`u = \sigma / (\alpha + \sigma)`, the time of the straightened path, which goes from near 1 (noise) to
 near 0 (data).
 """
 
@@ -48,7 +48,8 @@ class Quadratic(Grid):
     """Quadratic in t, with the short steps near the data (Song et al., 2020, arXiv 2010.02502, appendix D.2)."""
 
     def __call__(self, path: Path, start: float, end: float, solver: "Solver") -> Tensor:
-        return end - (end - start) * (1 - progress(solver)) ** 2
+        share = (1 - progress(solver)) ** 2
+        return start * share + end * (1 - share)
 
 
 @grids.register("cosine")
@@ -56,7 +57,8 @@ class Cosine(Grid):
     """Chebyshev's: a cosine in t, with the short steps near both ends."""
 
     def __call__(self, path: Path, start: float, end: float, solver: "Solver") -> Tensor:
-        return start + (end - start) * torch.sin(math.pi / 2 * progress(solver)) ** 2
+        share = torch.sin(math.pi / 2 * progress(solver)) ** 2
+        return start * (1 - share) + end * share
 
 
 @grids.register("explicit")
@@ -173,4 +175,4 @@ def along_noise(path: Path, start: float, end: float, share: Tensor) -> Tensor:
     half_log_snr = path.half_log_snr(torch.tensor([start, end], dtype=torch.float64))
     top, bottom = torch.sigmoid(-half_log_snr)
     times = path.time_at(-torch.logit(bottom + (top - bottom) * share[1:-1]))
-    return torch.cat([torch.tensor([start]), times, torch.tensor([end])]).double()
+    return torch.cat([half_log_snr.new_tensor([start]), times, half_log_snr.new_tensor([end])])

@@ -7,8 +7,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..fields import Field
+from .auto import Auto
 from .base import Solver
-from .runge_kutta import Heun
 
 
 @torch.no_grad()
@@ -31,7 +31,7 @@ def sample(
         field: Any field, guided or not.
         shape: (B, *): how many samples, and of what shape.
         cond: Conditions, one per sample, or None for unconditional samples.
-        solver: Any solver; Heun's method with 20 steps if None.
+        solver: Any solver; ``auto`` with 20 steps if None.
         seed: Sample ``first + i`` of a seed is the same whatever the batch.
         batch_size: Samples per field evaluation; all at once if None.
         device: Where to compute; the device of the field's parameters if None.
@@ -40,7 +40,7 @@ def sample(
     Returns:
         Samples, shape (B, *).
     """
-    solver = solver or Heun()
+    solver = solver or Auto()
     if len(shape) < 2 or min(shape) < 1:
         raise ValueError(f"shape is (how many, *shape of one sample), each at least 1, not {tuple(shape)}")
     if batch_size is not None and batch_size < 1:
