@@ -104,17 +104,13 @@ def test_unipc() -> None:
         b1 = 1 / share - 1 / h
         b2 = 2 / h**2 - 2 / (h * share) + 1 / share
         rho1, rho2 = (b1 - b2) / (1 + r), (b2 + r * b1) / (1 + r)
-        x = (
-            base + alpha[n + 1] * share * (data[n] + rho1 * -difference + rho2 * (data[n + 1] - data[n]))
-            if 0
-            else (base + alpha[n + 1] * share * (data[n] + rho1 * difference + rho2 * (data[n + 1] - data[n])))
-        )
+        x = base + alpha[n + 1] * share * (data[n] + rho1 * difference + rho2 * (data[n + 1] - data[n]))
     torch.testing.assert_close(ours, x, rtol=1e-11, atol=1e-11)
 
 
 def test_edm_heun() -> None:
     """Karras et al. (2022), algorithm 2, in its own state y = x / alpha and level sigma / alpha, churn included."""
-    field, x, y, times, alpha, sigma, _ = setting()
+    field, x, y, _, alpha, sigma, _ = setting()
     level, churn = sigma / alpha, 4.0
     ours = fg.solvers.build("edm_heun", churn=churn, churn_max=5.0, grid="uniform", **STEPS).solve(field, x, y, seed=3)
     noise, state = fg.solvers.wiener.Wiener(seed=3), x / alpha[0]
