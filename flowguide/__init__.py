@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("data", "fields", "guidance", "metrics", "networks", "objectives", "paths", "solvers", "training")
+_PACKAGES = (
+    "couplings",
+    "data",
+    "fields",
+    "guidance",
+    "metrics",
+    "networks",
+    "objectives",
+    "paths",
+    "solvers",
+    "training",
+)
 _NAMES = {
     "Field": "fields",
     "MixtureField": "fields",
@@ -22,7 +33,7 @@ _NAMES = {
 __all__ = [*_PACKAGES, *_NAMES, "__version__"]
 
 if TYPE_CHECKING:
-    from . import data, fields, guidance, metrics, networks, objectives, paths, solvers, training
+    from . import couplings, data, fields, guidance, metrics, networks, objectives, paths, solvers, training
     from .fields import Field, MixtureField, NetworkField, oracle
     from .likelihood import log_likelihood
     from .solvers import sample
