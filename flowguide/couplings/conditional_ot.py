@@ -14,7 +14,7 @@ pair that was drawn:
 so that w is a quantile of the right-hand sides, and no search is needed. Without the condition the share is about one
 half. Of continuous conditions the source becomes less dependent than by ``ot``, and not independent.
 
-Source: Cheng & Schwing (2025), arXiv 2503.10636, section 3.
+Source: Cheng & Schwing (2025), arXiv 2503.10636.
 """
 
 import math

@@ -6,7 +6,7 @@ Pairs that lie close make straighter flows, which take fewer steps to solve. The
 trains on the source samples nearest to it and not on all, while sampling starts from all. ``conditional_ot`` is for
 models that are guided.
 
-Sources: Tong et al. (2023), arXiv 2302.00482, section 3.2; Pooladian et al. (2023), arXiv 2304.14772.
+Sources: Tong et al. (2023), arXiv 2302.00482, section 3; Pooladian et al. (2023), arXiv 2304.14772.
 """
 
 import torch

@@ -8,7 +8,7 @@ images. The plan is no permutation: each data sample draws its source sample fro
 twice or not at all, and is used once in the mean. As rho rises the pairs become independent, as it falls they become
 those of ``ot``.
 
-Sources: Cuturi (2013), arXiv 1306.0895; Tong et al. (2023), arXiv 2302.00482, section 3.3 (Schrodinger bridges). Solved
+Sources: Cuturi (2013), arXiv 1306.0895; Tong et al. (2023), arXiv 2302.00482, section 3 (Schrödinger bridges). Solved
 by POT, an optional dependency (Flamary et al. 2021, JMLR 22:78), in logarithms.
 """
 
