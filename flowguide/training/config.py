@@ -19,6 +19,7 @@ class TrainConfig:
         data, network, objective: Nodes.
         training: See :class:`TrainingOptions`.
         path: Node; None to train a classifier, which has no path.
+        source: Node of a data set for the flow to start from; None for Gaussian noise.
         predicts: The kind of the network's output.
         seed: Of all randomness: weights, data order, noise, dropout.
         device: "auto", "cpu", "cuda", ...
@@ -34,6 +35,7 @@ class TrainConfig:
     objective: Node
     training: Node
     path: Node | None = None
+    source: Node | None = None
     predicts: Kind = "velocity"
     seed: int = 0
     device: str = "auto"
@@ -61,6 +63,22 @@ class TrainConfig:
     def settings(self) -> dict[str, Any]:
         """Back to nested settings."""
         return asdict(self)
+
+
+def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with all options of their components, those not given at their defaults."""
+    from .. import data, networks, objectives, paths
+
+    registries = {"data": data, "source": data, "path": paths, "network": networks, "objective": objectives}
+    completed = dict(settings)
+    for group, package in registries.items():
+        node = settings.get(group)
+        if isinstance(node, Mapping) and node.get("name") in package.names():
+            options = {**package.registry.defaults(node["name"]), **node}
+            completed[group] = {
+                key: list(value) if isinstance(value, tuple) else value for key, value in options.items()
+            }
+    return completed
 
 
 def check_seed(seed: int) -> None:

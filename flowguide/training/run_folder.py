@@ -23,6 +23,7 @@ import yaml
 from torch import Tensor
 
 from . import checkpoint
+from .config import complete
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ class RunFolder:
             for file in (*self.files(), *self.logs.glob("events.*")):
                 file.unlink()
         elif self.files():
-            differing = _differences(self.config(), config)
+            # Up to defaults: a run goes on when a component has been given a new option since.
+            differing = _differences(complete(self.config()), complete(config))
             if differing:
                 name, (old, new) = next(iter(differing.items()))
                 others = (
