@@ -28,7 +28,7 @@ goes on with a run that was interrupted (Ctrl-C saves first), to the bit.
 choose a component       data= path= network= objective=     (see: flowguide list)
 set its options          network.width=64 objective.label_dropout=0.2 path.beta_max=10
 which times, which pairs objective.time=logit_normal objective.coupling=conditional_ot
-how to weigh the times   objective=dsm objective.weighting='{name: min_snr, gamma: 5}'
+how to weigh the times   objective=dsm objective.weighting=min_snr
 from data to data        source=eight_gaussians              (what the flow starts from; default: noise)
 set the training         training.steps=3000 training.batch_size=256 training.learning_rate=1e-3
                          training.ema=0.999 training.warmup=100 training.save_every=500
