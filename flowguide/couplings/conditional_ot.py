@@ -72,12 +72,12 @@ class ConditionalOptimalTransport(Coupling):
 def within_labels(gains: Tensor, labels: Tensor) -> Tensor:
     """The permutation of greatest total gain, shape (B,), among those that keep each sample within its label."""
     check_finite(gains)
-    gains, labels = gains.cpu(), labels.cpu()
+    device, gains, labels = gains.device, gains.cpu(), labels.cpu()
     chosen = torch.arange(len(labels))
     for label in labels.unique():
         members = (labels == label).nonzero()[:, 0]
         chosen[members] = members[assignment(gains[members][:, members])]
-    return chosen
+    return chosen.to(device)
 
 
 def adaptive_weight(costs: Tensor, distances: Tensor, ratio: float) -> float:

@@ -52,7 +52,7 @@ class Sinkhorn(Coupling):
         return torch.multinomial(self.plan(data, source).to(data.device), 1, generator=generator)[:, 0]
 
     def plan(self, data: Tensor, source: Tensor) -> Tensor:
-        """The transport plan, float64 on the CPU, shape (B, B), its rows summing to 1 / B.
+        """The transport plan, float64 on the CPU, shape (B, B), its rows and columns summing to about 1 / B.
 
         Raises:
             ValueError: if a pair has no finite cost.
@@ -66,7 +66,6 @@ class Sinkhorn(Coupling):
         if mean == 0:  # every pair is as good as every other
             return torch.full_like(costs, 1 / len(costs) ** 2)
         uniform = torch.full((len(costs),), 1 / len(costs), dtype=torch.float64)
-        plan = ot.sinkhorn(
+        return ot.sinkhorn(
             uniform, uniform, costs / mean, self.regularization, method="sinkhorn_log", numItermax=self.iterations
         )
-        return plan / plan.sum(1, keepdim=True) / len(costs)  # the last half-iteration left the rows inexact

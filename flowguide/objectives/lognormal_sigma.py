@@ -9,6 +9,8 @@ gathers at the ends.
 Source: Karras et al. (2022), arXiv 2206.00364, table 1 and section 5.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -45,7 +47,8 @@ class LognormalSigma(TimeSampling):
         sign = -1.0 if low > 0 else 1.0
         if sign < 0:
             low, high = -high, -low
-        first, last = torch.special.ndtr(low), torch.special.ndtr(high)
+        # Not torch.special.ndtr, which is 0 from 9 standard deviations down.
+        first, last = (0.5 * torch.special.erfc(-end / math.sqrt(2)) for end in (low, high))
         if not last > first:
             raise ValueError(
                 f"lognormal_sigma with mean={self.mean}, std={self.std} has next to no noise level on {path!r}: there "

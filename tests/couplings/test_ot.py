@@ -120,13 +120,15 @@ def test_continuous_conditions_are_skewed_less() -> None:
     couplings = {
         "ot": fg.couplings.build("ot"),
         "conditional_ot": fg.couplings.build("conditional_ot", distance="squared"),
-        "strict": fg.couplings.build("conditional_ot", distance="squared", weight=1e6),
+        "strict": fg.couplings.build("conditional_ot", distance="squared", weight=1e12),
     }
     for _ in range(10):
         data, noise = torch.randn(2, 128, 2, generator=g, dtype=torch.float64)
         for name, coupling in couplings.items():
             paired = coupling(data, noise, data[:, :1])
             correlations[name].append(torch.corrcoef(torch.stack([data[:, 0], paired[:, 0]]))[0, 1])
+    # Conditions that must agree, and do so only with their own, leave the pairs as they were drawn.
+    assert torch.equal(couplings["strict"].assign(data, noise, data[:, :1], None), torch.arange(128))
     ot, conditional, strict = (float(torch.stack(each).mean()) for each in correlations.values())
     assert ot > 0.8
     assert conditional < 0.6 * ot
@@ -143,7 +145,7 @@ def test_equal_samples_and_tiny_batches(size: int) -> None:
 def test_sinkhorn_lies_between_independence_and_transport() -> None:
     pytest.importorskip("ot")
     data, source = samples(64, 2)
-    sinkhorn = {rho: fg.couplings.build("sinkhorn", regularization=rho) for rho in (0.01, 0.05, 1000.0)}
+    sinkhorn = {rho: fg.couplings.build("sinkhorn", regularization=rho) for rho in (0.02, 0.05, 1000.0)}
     plan = sinkhorn[0.05].plan(data, source)
     for total in (plan.sum(0), plan.sum(1)):
         torch.testing.assert_close(total, torch.full((64,), 1 / 64, dtype=torch.float64), rtol=1e-4, atol=0)
@@ -151,7 +153,7 @@ def test_sinkhorn_lies_between_independence_and_transport() -> None:
     costs = squared_distances(data, source)
     least = cost(data, fg.couplings.build("ot")(data, source)) / 64
     expected = [float((s.plan(data, source) * costs).sum()) for s in sinkhorn.values()]
-    assert least - 1e-9 < expected[0] < 1.15 * least < expected[1] < expected[2]
+    assert least - 1e-9 < expected[0] < 1.25 * least < expected[1] < expected[2]
     # What is drawn is the plan.
     drawn = torch.stack([sinkhorn[0.05].assign(data, source, None, generator(s)) for s in range(300)])
     mean = torch.stack([costs[torch.arange(64), each].mean() for each in drawn]).mean()

@@ -46,13 +46,21 @@ class Watching(fg.objectives.Objective):
 def test_batches_of_the_source_are_a_shuffle_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watching = Watching()
     monkeypatch.setitem(fg.objectives.registry._components, "watching", lambda: watching)
-    training.train(recipe(objective={"name": "watching"}), tmp_path, show=False)
+    settings = recipe(objective={"name": "watching"}, data={"name": "moons", "count": 64})
+    training.train(settings, tmp_path, show=False)
     source = fg.data.build("eight_gaussians", count=64).data
     epochs = [torch.cat([start for _, start in watching.seen[2 * i : 2 * i + 2]]) for i in range(10)]
     for epoch in epochs:
         assert {tuple(row) for row in epoch.tolist()} == {tuple(row) for row in source.tolist()}
     assert not torch.equal(epochs[0], epochs[1])
     assert not torch.equal(epochs[0], source)
+    # Which of the source comes with which of the data is random too.
+    moons = fg.data.build("moons", count=64).data
+    orders = [
+        torch.cdist(torch.cat(batches), known).argmin(1)
+        for batches, known in zip(zip(*watching.seen[:2], strict=True), (moons, source), strict=True)
+    ]
+    assert not torch.equal(*orders)
 
 
 def test_a_run_with_a_source_is_resumed_to_the_bit(tmp_path: Path) -> None:
@@ -65,18 +73,19 @@ def test_a_run_with_a_source_is_resumed_to_the_bit(tmp_path: Path) -> None:
     assert all(torch.equal(parts[name], once[name]) for name in once)
 
 
-def test_sampling_starts_from_the_held_out_source(tmp_path: Path) -> None:
-    training.train(recipe(), tmp_path, show=False)
+@pytest.mark.parametrize(("path", "scale"), [("linear", 1.0), ("ve", 80.0)])
+def test_sampling_starts_from_the_held_out_source(tmp_path: Path, path: str, scale: float) -> None:
+    training.train(recipe(path={"name": path}), tmp_path, show=False)
     model = fg.load(tmp_path)
     assert model.config.source == {"name": "eight_gaussians", "count": 64}
     solver = fg.solvers.build("euler", steps=1)
     labels = torch.arange(12) % 2
     drawn = training.samples(model.config, model, 12, labels, solver, seed=3, batch_size=5)
     # Each is where one of the held-out samples arrives.
-    starts = fg.data.build("eight_gaussians", split="test", count=64).data
+    starts = scale * fg.data.build("eight_gaussians", split="test", count=64).data
     for i in range(12):
         arrived = solver.solve(model, starts, labels[i].expand(64))
-        assert (arrived - drawn[i]).norm(dim=1).min() < 1e-5
+        assert (arrived - drawn[i]).norm(dim=1).min() < 1e-5 * scale
     torch.testing.assert_close(training.samples(model.config, model, 12, labels, solver, seed=3), drawn)
     unconditional = training.samples(model.config, model, 3, None, solver)
     assert unconditional.shape == (3, 2)
