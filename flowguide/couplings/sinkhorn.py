@@ -67,5 +67,11 @@ class Sinkhorn(Coupling):
             return torch.full_like(costs, 1 / len(costs) ** 2)
         uniform = torch.full((len(costs),), 1 / len(costs), dtype=torch.float64)
         return ot.sinkhorn(
-            uniform, uniform, costs / mean, self.regularization, method="sinkhorn_log", numItermax=self.iterations
+            uniform,
+            uniform,
+            costs / mean,
+            self.regularization,
+            method="sinkhorn_log",
+            numItermax=self.iterations,
+            stopThr=1e-6,  # of sums that are 1 / B: what is drawn from them is far noisier
         )
