@@ -49,6 +49,7 @@ flowguide sample RUN [setting=value ...]
 
 Draw samples from a trained run (a run folder, or one of its checkpoint files) and write them to RUN/samples
 as a picture (.png) and as tensors (.safetensors: data, and labels if there are any).
+A run with a source starts from the source's held-out samples, any other from noise.
 
 guidance                 guidance=cfg guidance.w=3     (0 unconditional, 1 conditional, above 1 guided)
 solver                   solver=heun solver.steps=20   (see: flowguide list solvers)

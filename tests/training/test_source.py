@@ -125,7 +125,7 @@ def test_a_run_older_than_a_setting_or_an_option_goes_on(tmp_path: Path) -> None
     del old["source"], old["objective"]["time"]
     file.write_text(yaml.safe_dump(old))
     training.train(plain, tmp_path, show=False)
-    with pytest.raises(ValueError, match=r"holds a run with objective.coupling=independent, not ot"):
+    with pytest.raises(ValueError, match=r"holds a run with objective.coupling=None, not ot"):
         training.train(recipe(source=None, objective={"name": "cfm", "coupling": "ot"}), tmp_path, show=False)
     with pytest.raises(ValueError, match=r"holds a run with .*source"):
         training.train({**plain, "source": {"name": "moons"}}, tmp_path, show=False)
