@@ -13,6 +13,7 @@ _PACKAGES = (
     "data",
     "fields",
     "guidance",
+    "likelihood",
     "metrics",
     "networks",
     "objectives",
@@ -24,6 +25,7 @@ _NAMES = {
     "Field": "fields",
     "MixtureField": "fields",
     "NetworkField": "fields",
+    "bits_per_dim": "likelihood",
     "load": "training",
     "log_likelihood": "likelihood",
     "oracle": "fields",
@@ -33,9 +35,9 @@ _NAMES = {
 __all__ = [*_PACKAGES, *_NAMES, "__version__"]
 
 if TYPE_CHECKING:
-    from . import couplings, data, fields, guidance, metrics, networks, objectives, paths, solvers, training
+    from . import couplings, data, fields, guidance, likelihood, metrics, networks, objectives, paths, solvers, training
     from .fields import Field, MixtureField, NetworkField, oracle
-    from .likelihood import log_likelihood
+    from .likelihood import bits_per_dim, log_likelihood
     from .solvers import sample
     from .training import load
 

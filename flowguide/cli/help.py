@@ -32,7 +32,7 @@ how to weigh the times   objective=dsm objective.weighting=min_snr
 from data to data        source=eight_gaussians              (what the flow starts from; default: noise)
 set the training         training.steps=3000 training.batch_size=256 training.learning_rate=1e-3
                          training.ema=0.999 training.warmup=100 training.save_every=500
-what is predicted        predicts=velocity | score | noise | data | v
+what is predicted        predicts=velocity | score | noise | data | v | edm (sigma_data=0.5)
 where and how            run=runs/mine seed=1 device=cuda fresh=true (start over)
 your own components      imports=[my_module]
 sweep                    --multirun objective.label_dropout=0.05,0.1,0.2,0.5

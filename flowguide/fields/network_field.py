@@ -1,10 +1,15 @@
 """A trained network on its path."""
 
+import math
+from collections.abc import Callable
+
 from torch import Tensor
 
 from ..networks import Network
-from ..paths import KINDS, Kind, Path, Prediction
+from ..paths import OUTPUTS, Output, Path, Prediction
 from .base import Field, check_labels
+
+_SIGMA_DATA = 0.5  # EDM's
 
 
 class NetworkField(Field):
@@ -13,21 +18,40 @@ class NetworkField(Field):
     Args:
         network: Called as ``network(x, t, cond)``; owns its null condition.
         path: The path that it is trained on.
-        predicts: The kind of its output: "velocity", "score", "noise" or "data".
+        predicts: What its output is: "velocity", "score", "noise", "data", "v", or "edm" for the output of EDM's
+            preconditioning, whose network sees states of unit variance (:mod:`flowguide.paths.base`).
+        sigma_data: For "edm" and nothing else, the standard deviation of the data, > 0; None for EDM's 0.5.
+        clock: What the network is told of the time, from t to a tensor of its shape; None for t itself. Published
+            networks of discrete schedules take ``path.timestep`` of the path ddpm, and those of EDM
+            ``lambda t: -path.half_log_snr(t) / 4``, which is log(sigma / alpha) / 4 and infinite where a scale is 0.
     """
 
-    def __init__(self, network: Network, path: Path, predicts: Kind = "velocity") -> None:
+    def __init__(
+        self,
+        network: Network,
+        path: Path,
+        predicts: Output = "velocity",
+        sigma_data: float | None = None,
+        *,
+        clock: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
-        if predicts not in KINDS:
-            raise ValueError(f"a network predicts one of {', '.join(KINDS)}, not {predicts!r}")
+        if predicts not in OUTPUTS:
+            raise ValueError(f"a network predicts one of {', '.join(OUTPUTS)}, not {predicts!r}")
         if not isinstance(network, Network):
             raise ValueError(
                 f"a field needs a network that is called as network(x, t, cond), a subclass of fg.networks.Network; "
                 f"{type(network).__name__} is none"
             )
+        if sigma_data is not None and predicts != "edm":
+            raise ValueError(f"sigma_data is for predicts='edm'; a network that predicts {predicts} takes none")
+        if sigma_data is not None and not 0 < sigma_data < math.inf:
+            raise ValueError(f"sigma_data is the standard deviation of the data, positive and finite, not {sigma_data}")
         self.network = network
         self.path = path
         self.predicts = predicts
+        self.sigma_data = _SIGMA_DATA if predicts == "edm" and sigma_data is None else sigma_data
+        self.clock = clock
         self.num_classes = network.num_classes
         self._interval = path.interval(predicts)
 
@@ -43,12 +67,18 @@ class NetworkField(Field):
         return self.network.null(batch)
 
     def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
+        if self.predicts != "edm":
+            return self.path.predict(self.predicts, self._output(x, t, cond), x, t)
+        assert self.sigma_data is not None
+        c = self.path.at(t, x)
+        return Prediction.from_edm(c, x, self._output(x / c.spread(self.sigma_data), t, cond), self.sigma_data)
+
+    def _output(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
         cond = self.null(len(x)) if cond is None else cond
         try:
-            output = self.network(x, t, cond)
+            return self.network(x, t if self.clock is None else self.clock(t), cond)
         except IndexError:
             # An embedding that was asked for a row it does not have; say which label, if that was it.
             if cond is not None and self.num_classes is not None:
                 check_labels(cond, self.num_classes)
             raise
-        return self.path.predict(self.predicts, output, x, t)

@@ -9,12 +9,24 @@ To add one, write a file here (or anywhere that is imported) with a subclass of 
 """
 
 from ..registry import import_siblings
-from .base import KINDS, Coefficients, Kind, Prediction
+from .base import KINDS, OUTPUTS, Coefficients, Kind, Output, Prediction
 from .path import Path
 from .path import paths as registry
 
 register, build, names = registry.register, registry.build, registry.names
 
-__all__ = ["KINDS", "Coefficients", "Kind", "Path", "Prediction", "build", "names", "register", "registry"]
+__all__ = [
+    "KINDS",
+    "OUTPUTS",
+    "Coefficients",
+    "Kind",
+    "Output",
+    "Path",
+    "Prediction",
+    "build",
+    "names",
+    "register",
+    "registry",
+]
 
 import_siblings(__name__)

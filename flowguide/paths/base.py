@@ -34,6 +34,25 @@ For v the determinant is :math:`\alpha^2 + \sigma^2` and for the velocity
 :math:`-(\dot\alpha\sigma - \alpha\dot\sigma)`, which no path lets vanish: these two give data and noise at both ends. A
 noise prediction gives no data where :math:`\alpha_t = 0`, and a data prediction no noise where :math:`\sigma_t = 0`
 (see :meth:`.Path.interval`).
+
+A network may also put out what EDM's does. For data of standard deviation :math:`\sigma_d`, and with EDM's noise level
+:math:`\tilde\sigma = \sigma_t / \alpha_t` at the unscaled state :math:`x / \alpha_t`, its denoiser is
+
+.. math::
+    \hat z = c_{skip} \frac{x}{\alpha_t} + c_{out}\, F\!\left( c_{in} \frac{x}{\alpha_t} \right), \qquad
+    c_{skip} = \frac{\sigma_d^2}{\tilde\sigma^2 + \sigma_d^2}, \quad
+    c_{out} = \frac{\tilde\sigma \sigma_d}{\sqrt{\tilde\sigma^2 + \sigma_d^2}}, \quad
+    c_{in} = \frac{1}{\sqrt{\tilde\sigma^2 + \sigma_d^2}}.
+
+With :math:`R = \sqrt{\alpha_t^2 \sigma_d^2 + \sigma_t^2}`, the deviation of the states, this is on any path
+
+.. math:: \hat z = \frac{\sigma_d^2 \alpha_t}{R^2}\, x + \frac{\sigma_t \sigma_d}{R}\, F(x / R), \qquad
+    F = E\!\left[ \frac{\sigma_t}{\sigma_d R}\, z - \frac{\alpha_t \sigma_d}{R}\, \varepsilon \,\middle|\, x_t \right],
+
+one more combination of data and noise, called ``edm``: minus the v of data scaled to unit variance. Its determinant
+:math:`-R / \sigma_d` never vanishes.
+
+Source: Karras et al. (2022), arXiv 2206.00364, Eq. 7 and table 1.
 """
 
 from functools import cached_property
@@ -47,6 +66,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["velocity", "score", "noise", "data", "v"]
 KINDS: tuple[str, ...] = get_args(Kind)
+Output = Literal[Kind, "edm"]  # what a network may put out: a kind, or EDM's combination, which needs a number more
+OUTPUTS: tuple[str, ...] = get_args(Output)
 _KINDS = frozenset(KINDS)
 Scale = Tensor | float
 
@@ -80,6 +101,10 @@ class Coefficients:
     def sigma_dot(self) -> Tensor:
         return self.path.sigma_dot(self.t)
 
+    def spread(self, std: float) -> Tensor:
+        """Standard deviation of the states of data of deviation s: :math:`\\sqrt{\\alpha^2 s^2 + \\sigma^2}`."""
+        return torch.sqrt((self.alpha * std) ** 2 + self.sigma**2)
+
     @property
     def determinant(self) -> Tensor:
         """:math:`\\dot\\alpha\\sigma - \\alpha\\dot\\sigma > 0`: how fast the path turns from noise to data."""
@@ -109,6 +134,19 @@ class Prediction:
         self.x = x
         self._row = row
         self._known = known
+
+    @classmethod
+    def from_edm(cls, coefficients: Coefficients, x: Tensor, output: Tensor, sigma_data: float) -> "Prediction":
+        """What the output F(x / R) of a network with EDM's preconditioning says about every kind.
+
+        Args:
+            coefficients: The path's, at t; R is their ``spread(sigma_data)``.
+            x: The state, shape (B, *).
+            output: F, shape (B, *).
+            sigma_data: The standard deviation of the data that the preconditioning assumes, > 0.
+        """
+        c, spread = coefficients, coefficients.spread(sigma_data)
+        return cls(c, x, row=(output, c.sigma / (sigma_data * spread), -c.alpha * sigma_data / spread))
 
     def mean_of(self, a: Scale, b: Scale) -> Tensor:
         """The posterior mean of ``a z + b eps``, shape (B, *), for any two scales.

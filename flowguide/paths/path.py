@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..randomness import normal
 from ..registry import Registry
-from .base import Coefficients, Kind, Prediction
+from .base import Coefficients, Kind, Output, Prediction
 
 paths = Registry("path")
 
@@ -95,7 +96,7 @@ class Path(ABC):
         """What ``value``, a prediction of ``kind`` at (x, t), says about every other kind."""
         return Prediction(self.at(t, x), x, **{kind: value})
 
-    def interval(self, kind: Kind, margin: float = 1e-3) -> tuple[float, float]:
+    def interval(self, kind: Output, margin: float = 1e-3) -> tuple[float, float]:
         """The times in which a prediction of ``kind`` determines all others.
 
         Noise and score say nothing about the data where alpha = 0, nor data about the noise where sigma = 0: an
@@ -131,11 +132,15 @@ class Path(ABC):
         noise = normal(shape, seed, first=first, device=device, dtype=dtype)
         return noise * self.sigma(torch.tensor(self.t_min if t is None else t, dtype=torch.float64)).item()
 
+    def _options(self) -> dict[str, Any]:
+        """What tells it from others of its class: its attributes but private ones, which follow from those."""
+        return {key: value for key, value in vars(self).items() if not key.startswith("_")}
+
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
+        return isinstance(other, Path) and type(self) is type(other) and self._options() == other._options()
 
     def __hash__(self) -> int:
-        return hash((type(self), tuple(sorted(vars(self).items()))))
+        return hash((type(self), tuple(sorted(self._options().items()))))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self._options().items())})"

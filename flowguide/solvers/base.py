@@ -1,6 +1,7 @@
 r"""What every solver has in common: it carries noise along a field to data.
 
-An ODE solver integrates :math:`\dot x = u(x, t, y)`, the velocity of any Field, over the times of a grid.
+An ODE solver integrates :math:`\dot x = u(x, t, y)`, the velocity of any Field, over the times of a grid. An SDE solver
+integrates :math:`dX = [u + \tfrac12 g_t^2 s]\,dt + g_t\,dW` with the score s, which has the same marginals for any g.
 """
 
 from abc import ABC, abstractmethod
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..fields import Field
 from ..registry import Registry
 from .grids import Grid, grids
+from .wiener import Wiener
 
 solvers = Registry("solver")
 
@@ -28,7 +30,7 @@ class Solver(ABC):
 
     Attributes:
         order: Order of convergence.
-        strong_order: Strong order for SDEs; None if the solver is for ODEs only.
+        strong_order: Strong order for SDEs; None if the solver draws no noise.
     """
 
     order: int
@@ -53,50 +55,74 @@ class Solver(ABC):
     def evaluations(self) -> int | None:
         """Field evaluations of one run; for adaptive solvers, of the last run, None before it."""
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether it draws noise, and so needs a seed."""
+        return self.strong_order is not None
+
     @abstractmethod
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor) -> Iterator[Tensor]:
         """The state at ``times[1]``, ``times[2]``, ...
 
         ``x`` is the state at ``times[0]`` and is not written to. Where no gradients are recorded, a state that was
-        given out may be overwritten by the next: whoever keeps it, copies it.
+        given out may be overwritten by the next: whoever keeps it, copies it. A stochastic solver takes its noise, a
+        :class:`.Wiener`, as the last argument.
         """
+
+    def interval(self, field: Field) -> tuple[float, float]:
+        """The times between which it can go: the field's, unless the solver needs more than the field has there."""
+        return field.t_min, field.t_max
 
     def times(self, field: Field) -> Tensor:
         """The times of the grid for this field, float64, shape (steps + 1,)."""
-        start = field.t_min if self.t_start is None else self.t_start
-        end = field.t_max if self.t_end is None else self.t_end
-        if not field.t_min <= start < end <= field.t_max:
+        first, last = self.interval(field)
+        start = first if self.t_start is None else self.t_start
+        end = last if self.t_end is None else self.t_end
+        if not first <= start < end <= last:
             raise ValueError(
-                f"a solver goes from t_start to t_end inside [{field.t_min:g}, {field.t_max:g}], where this field is "
+                f"a solver goes from t_start to t_end inside [{first:g}, {last:g}], where this field is "
                 f"defined, with t_start < t_end; got {start:g} to {end:g}"
             )
-        return self.grid(field.path, start, end, self.steps)
+        times = self.grid(field.path, start, end, self)
+        if len(times) != self.steps + 1 or not (times.diff() > 0).all() or times[0] < start or times[-1] > end:
+            shown = ", ".join(f"{t:.6g}" for t in times.tolist()[:20])
+            raise ValueError(
+                f"a grid must give {self.steps + 1} increasing times for {self.steps} steps, in [{start:g}, {end:g}]; "
+                f"{type(self.grid).__name__} gave {len(times)}: {shown}"
+            )
+        return times
 
-    def solve(self, field: Field, x: Tensor, cond: Tensor | None = None) -> Tensor:
+    def solve(
+        self, field: Field, x: Tensor, cond: Tensor | None = None, *, seed: int | None = None, first: int = 0
+    ) -> Tensor:
         """Carry ``x`` to the last time.
 
         Args:
             field: Any field.
             x: States at the first time, shape (B, *).
             cond: Conditions, one per sample, or None.
+            seed: Of the noise of a stochastic solver; None for all others.
+            first: Index of the sample in row 0: the noise of sample ``first + i`` is the same in every batch.
         Returns:
             States at the last time, shape (B, *).
         Raises:
-            ValueError: if cond does not fit, or the field returns a number that is not finite.
+            ValueError: if arguments do not fit, or the field returns a number that is not finite.
         """
-        times = self._check(field, x, cond)
-        (state,) = deque(self.states(field, x, cond, times), maxlen=1)
+        times, noise = self._check(field, x, cond), self._noise(seed, first)
+        (state,) = deque(self.states(field, x, cond, times, *noise), maxlen=1)
         # One look at the end. Only a failed run is run again, to find the step: looking at every step would make a
         # GPU wait for each.
-        if not state.isfinite().all():
-            self._locate(self.states(field, x, cond, times), times)
+        if _is_broken(state):
+            self._locate(self.states(field, x, cond, times, *noise), times)
         return state
 
-    def trajectory(self, field: Field, x: Tensor, cond: Tensor | None = None) -> Tensor:
+    def trajectory(
+        self, field: Field, x: Tensor, cond: Tensor | None = None, *, seed: int | None = None, first: int = 0
+    ) -> Tensor:
         """All states on the way, shape (steps + 1, B, *), the first being ``x``; otherwise as :meth:`solve`."""
-        times = self._check(field, x, cond)
-        states = torch.stack([x, *(state.clone() for state in self.states(field, x, cond, times))])
-        if not states[-1].isfinite().all():
+        times, noise = self._check(field, x, cond), self._noise(seed, first)
+        states = torch.stack([x, *(state.clone() for state in self.states(field, x, cond, times, *noise))])
+        if _is_broken(states[-1]):
             self._locate(iter(states[1:]), times)
         return states
 
@@ -108,10 +134,29 @@ class Solver(ABC):
         field.check_condition(cond, len(x))
         return self.times(field)
 
+    def _noise(self, seed: int | None, first: int) -> tuple[Wiener, ...]:
+        if self.stochastic and seed is None:
+            raise ValueError(f"{type(self).__name__} draws noise: it needs a seed")
+        if not self.stochastic and seed is not None:
+            raise ValueError(
+                f"{type(self).__name__}, as it is set, solves the ODE and draws no noise: it takes no seed"
+            )
+        return (Wiener(seed, first),) if seed is not None else ()
+
     def _locate(self, states: Iterator[Tensor], times: Tensor) -> None:
         for step, state in enumerate(states):
-            if not state.isfinite().all():
+            if _is_broken(state):
                 raise ValueError(
-                    f"the state became infinite or NaN in step {step + 1} of {self.steps}, from t = "
+                    f"the state became infinite or NaN in step {step + 1} of {len(times) - 1}, from t = "
                     f"{times[step]:.4g} to {times[step + 1]:.4g}; look at the field there, or take more steps"
                 )
+
+
+def _is_broken(state: Tensor) -> bool:
+    """Whether a number is not finite; False where numbers cannot be looked at (torch.compile, torch.vmap)."""
+    if torch.compiler.is_compiling():
+        return False
+    try:
+        return not state.isfinite().all()
+    except RuntimeError:
+        return False

@@ -1,22 +1,48 @@
 r"""Explicit Runge-Kutta methods, written as what they are: Butcher tableaux.
 
+For :math:`\dot y = f(y, c)`, where y = x / r and c is a clock (:mod:`.coordinates`; by default x and t themselves),
+
 .. math::
-    k_i = u\Big(x + h \sum_{j < i} a_{ij} k_j,\; t + c_i h\Big), \qquad x(t + h) \approx x + h \sum_i b_i k_i.
+    k_i = f\Big(y + h \sum_{j < i} a_{ij} k_j,\; c + c_i h\Big), \qquad y(c + h) \approx y + h \sum_i b_i k_i.
 
 Source: Hairer, Norsett & Wanner (1993), Solving Ordinary Differential Equations I, chapter II.1.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..fields import Field
+from ..paths import Path
+from . import coordinates as systems
 from .base import Solver, solvers
+from .coordinates import STRAIGHT, Coordinates
+
+
+class Stage(NamedTuple):
+    """A state inside a step, ``ratio * x + sum(weights * slopes)``, and the time at which it is."""
+
+    time: Tensor
+    ratio: float
+    weights: list[float]
+
+
+class Step(NamedTuple):
+    """The stages of a step from the second on, and last its end."""
+
+    coordinates: Coordinates
+    stages: list[Stage]
 
 
 class RungeKutta(Solver):
     """An explicit Runge-Kutta method; a subclass states its tableau.
+
+    Args:
+        steps, grid, t_start, t_end: As for every solver.
+        coordinates: Name of the coordinates in which it steps; "straight" sees every path as the linear one. A step
+            that begins or ends where their clock is infinite is taken in straight ones.
 
     Attributes:
         a: Lower triangle of the matrix, row by row from the second stage on.
@@ -28,45 +54,85 @@ class RungeKutta(Solver):
     b: tuple[float, ...]
     c: tuple[float, ...]
 
+    def __init__(
+        self,
+        steps: int = 20,
+        grid: str | Mapping[str, Any] = "uniform",
+        t_start: float | None = None,
+        t_end: float | None = None,
+        coordinates: str = "path",
+    ) -> None:
+        super().__init__(steps, grid, t_start, t_end)
+        self.coordinates: Coordinates = systems.registry.build(coordinates)
+
     @property
     def evaluations(self) -> int:
         return self.steps * len(self.b)
 
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor) -> Iterator[Tensor]:
-        lengths = times.diff()
-        nodes = times[:-1, None] + lengths[:, None] * torch.tensor(self.c, dtype=torch.float64)
-        # A node may not leave the interval by a rounding error.
-        nodes = nodes.clamp(max=times[-1]).to(x)
         overwrite = False  # the first state is the caller's
-        for h, *t in zip(lengths.tolist(), *(stage.unbind() for stage in nodes.unbind(1)), strict=True):
-            x = self.step(field, x, cond, h, t, field(x, t[0], cond).velocity, overwrite)
+        plan = self.plan(field.path, times[:-1], times[1:], self.coordinates, x)
+        for t, step in zip(times.to(x), plan, strict=False):
+            first = step.coordinates.slope(field(x, t, cond))
+            x = take(step, field, x, cond, first, overwrite)
             overwrite = not torch.is_grad_enabled()
             yield x
 
     @classmethod
-    def step(
-        cls,
-        field: Field,
-        x: Tensor,
-        cond: Tensor | None,
-        h: float,
-        nodes: Sequence[Tensor],
-        first: Tensor,
-        overwrite: bool = False,
-    ) -> Tensor:
-        """One step of length ``h``; ``nodes`` are the times of the stages, ``first`` the velocity at the first."""
-        slopes = [first]
-        for stage, row in enumerate(cls.a, start=1):
-            slopes.append(field(advance(x, h, row, slopes), nodes[stage], cond).velocity)
-        return advance(x, h, cls.b, slopes, overwrite)
+    def plan(cls, path: Path, begin: Tensor, end: Tensor, coordinates: Coordinates, x: Tensor) -> list[Step]:
+        """The steps between two rows of times, in numbers; the times of stages in dtype and device of ``x``."""
+        finite = coordinates.clock(path, begin).isfinite() & coordinates.clock(path, end).isfinite()
+        steps: dict[int, Step] = {}
+        for system, where in ((coordinates, finite), (STRAIGHT, ~finite)):
+            columns = cls.stages(path, begin[where], end[where], system, x)
+            for n, *stages in zip(where.nonzero().flatten().tolist(), *columns, strict=True):
+                steps[n] = Step(system, stages)
+        return [steps[n] for n in range(len(begin))]
+
+    @classmethod
+    def stages(cls, path: Path, begin: Tensor, end: Tensor, coordinates: Coordinates, x: Tensor) -> list[list[Stage]]:
+        """For each stage from the second on, and for the end, what it is in every step."""
+        start, lengths = coordinates.clock(path, begin), coordinates.clock(path, end) - coordinates.clock(path, begin)
+        columns = []
+        for node, row in [*zip(cls.c[1:], cls.a, strict=True), (1.0, cls.b)]:
+            # Interior nodes need the time at which the clock shows them; a node may not leave the interval by a
+            # rounding error.
+            at = end if node == 1 else torch.minimum(coordinates.time(path, start + node * lengths), end)
+            scale = coordinates.scale(path, at)
+            weights = (scale * lengths)[:, None] * torch.tensor(row, dtype=torch.float64)
+            columns.append(stages_of(at, scale / coordinates.scale(path, begin), weights, x))
+        return columns
 
 
-def advance(x: Tensor, h: float, weights: Sequence[float], slopes: Sequence[Tensor], overwrite: bool = False) -> Tensor:
-    """``x + h * sum(weights * slopes)``, in the memory of ``x`` if ``overwrite`` is set."""
-    for weight, slope in zip(weights, slopes, strict=True):
+def stages_of(at: Tensor, ratio: Tensor, weights: Tensor, x: Tensor) -> list[Stage]:
+    """One stage per step, of rows of numbers."""
+    return list(map(Stage, at.to(x).unbind(), ratio.tolist(), weights.tolist()))
+
+
+def take(step: Step, field: Field, x: Tensor, cond: Tensor | None, first: Tensor, overwrite: bool = False) -> Tensor:
+    """The state after a step from ``x``, where the slope is ``first``."""
+    slopes = [first]
+    *inner, end = step.stages
+    for stage in inner:
+        state = advance(x, stage.ratio, stage.weights, slopes)
+        slopes.append(step.coordinates.slope(field(state, stage.time, cond)))
+    return advance(x, end.ratio, end.weights, slopes, overwrite)
+
+
+def advance(
+    x: Tensor, ratio: float, weights: Sequence[float], slopes: Sequence[Tensor], overwrite: bool = False
+) -> Tensor:
+    """``ratio * x + sum(weights * slopes)``, in the memory of ``x`` if ``overwrite`` is set.
+
+    Only as many slopes are used as there are weights.
+    """
+    if ratio != 1:
+        x = x.mul_(ratio) if overwrite else x * ratio
+        overwrite = not torch.is_grad_enabled()  # what is our own may be added to, unless its past is needed
+    for weight, slope in zip(weights, slopes, strict=False):
         if weight:
-            x = x.add_(slope, alpha=h * weight) if overwrite else torch.add(x, slope, alpha=h * weight)
-            overwrite = not torch.is_grad_enabled()  # a sum of our own may be added to, unless its past is needed
+            x = x.add_(slope, alpha=weight) if overwrite else torch.add(x, slope, alpha=weight)
+            overwrite = not torch.is_grad_enabled()
     return x
 
 

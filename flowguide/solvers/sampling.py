@@ -57,6 +57,9 @@ def sample(
         for begin in range(0, shape[0], size):
             count = min(size, shape[0] - begin)
             x = field.path.prior((count, *shape[1:]), seed, t=start, first=first + begin, device=device, dtype=dtype)
-            batches.append(solver.solve(field, x, None if cond is None else cond[begin : begin + count]))
+            labels = None if cond is None else cond[begin : begin + count]
+            batches.append(
+                solver.solve(field, x, labels, seed=seed if solver.stochastic else None, first=first + begin)
+            )
             bar.update(count)
     return torch.cat(batches)

@@ -45,7 +45,7 @@ def build_model(config: TrainConfig) -> nn.Module:
     network = networks.registry.build_from(config.network)
     if config.path is None:
         return network
-    return NetworkField(network, paths.registry.build_from(config.path), config.predicts)
+    return NetworkField(network, paths.registry.build_from(config.path), config.predicts, config.sigma_data)
 
 
 def load(path: str | Path, ema: bool = True, device: torch.device | str = "auto") -> nn.Module:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ..options import check_options
-from ..paths import Kind
+from ..paths import Output
 
 Node = Mapping[str, Any]
 
@@ -20,7 +20,8 @@ class TrainConfig:
         training: See :class:`TrainingOptions`.
         path: Node; None to train a classifier, which has no path.
         source: Node of a data set for the flow to start from; None for Gaussian noise.
-        predicts: The kind of the network's output.
+        predicts: What the network's output means.
+        sigma_data: The standard deviation of the data, if it predicts edm; None for EDM's 0.5.
         seed: Of all randomness: weights, data order, noise, dropout.
         device: "auto", "cpu", "cuda", ...
         imports: Modules that register components of the user's.
@@ -36,7 +37,8 @@ class TrainConfig:
     training: Node
     path: Node | None = None
     source: Node | None = None
-    predicts: Kind = "velocity"
+    predicts: Output = "velocity"
+    sigma_data: float | None = None
     seed: int = 0
     device: str = "auto"
     imports: Sequence[str] = ()

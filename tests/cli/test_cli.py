@@ -94,9 +94,9 @@ def test_the_configuration_can_be_looked_at(run: Run) -> None:
 
 
 def test_components_combine(run: Run) -> None:
-    """Every path with every kind of prediction trains and samples."""
+    """Every path with everything that a network may put out trains and samples."""
     for path in fg.paths.names():
-        for kind in fg.paths.KINDS:
+        for kind in fg.paths.OUTPUTS:
             where = f"runs/{path}_{kind}"
             assert run("train", "moons", *TINY, f"path={path}", f"predicts={kind}", f"run={where}").code == 0
             assert run("sample", where, "num=2", "guidance.w=2", "solver.steps=2").code == 0

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from flowguide.cli import main
 
 # Sizes stay small: what is asked for is done, however long it takes.
-KEYS = """run seed device imports fresh predicts out training training.steps training.batch_size training.learning_rate
+KEYS = """run seed device imports fresh predicts sigma_data
+out training training.steps training.batch_size training.learning_rate
 training.warmup training.decay training.clip training.ema training.save_every training.keep data data.count data.seed
 data.noise data.name path path.name path.beta_min network network.width network.depth network.dim network.num_classes
 network.name source source.name objective objective.label_dropout objective.time objective.coupling
@@ -23,7 +24,7 @@ solver.grid solver.t_start solver.t_end solver.name solver.rtol home x""".split(
 VALUES = """null true false -1 0 1 2 3 2.5 0.5 1e-3 -0.0 nan inf -inf 1e400 abc '' "" [] [1] [1,2] [a,b] [null] {} {a:1}
 {name:linear} {name:snr} dsm ot importance
 {name:mlp} {name:cfg,w:2} linear vp mlp unet convnet cfm classification euler heun dopri5 cfg uniform
-moons digits cpu auto velocity noise cosine constant ??? ${x} ${seed} ${oops:1} [ ] { } = , ' " \\ 1,2 a=b name
+moons digits cpu auto velocity noise edm cosine constant ??? ${x} ${seed} ${oops:1} [ ] { } = , ' " \\ 1,2 a=b name
 interval(1,2) choice(1,2) glob(*) 'a b' é 数 ~ @ % : a:b /dev/null/x ../x""".split()
 
 keys = st.sampled_from(KEYS) | st.text(max_size=6)

@@ -70,5 +70,5 @@ def test_an_unconditional_network_takes_no_conditions() -> None:
 
 
 def test_an_unknown_kind() -> None:
-    with pytest.raises(ValueError, match="one of velocity, score, noise, data, v, not 'eps'"):
+    with pytest.raises(ValueError, match="one of velocity, score, noise, data, v, edm, not 'eps'"):
         model(predicts="eps")

@@ -11,7 +11,7 @@ from strategies import generator, path_names, seeds
 from torch import Tensor
 
 import flowguide as fg
-from flowguide.paths import KINDS
+from flowguide.paths import KINDS, OUTPUTS
 
 NAMES = fg.objectives.weightings.names()
 every_weighting = pytest.mark.parametrize("name", NAMES)
@@ -48,7 +48,7 @@ def objective(at: Tensor, name: str = "dsm", **options: Any) -> fg.objectives.Ob
 
 
 @every_path
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OUTPUTS)
 @every_weighting
 def test_loss_and_gradient_are_finite_at_both_ends_in_float32(path: str, kind: str, name: str) -> None:
     field = fg.NetworkField(Constant(), fg.paths.build(path), kind)
@@ -61,7 +61,7 @@ def test_loss_and_gradient_are_finite_at_both_ends_in_float32(path: str, kind: s
         assert gradient.isfinite().all(), (t, gradient)
 
 
-@given(path=path_names, kind=st.sampled_from(KINDS), share=st.floats(0.05, 0.95), seed=seeds)
+@given(path=path_names, kind=st.sampled_from(OUTPUTS), share=st.floats(0.05, 0.95), seed=seeds)
 def test_flow_matching_is_score_matching_weighted_by_the_velocity(
     path: str, kind: str, share: float, seed: int
 ) -> None:
@@ -108,7 +108,7 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("name", sorted(WEIGHTS))
-@given(path=path_names, kind=st.sampled_from(KINDS), share=st.floats(0.05, 0.95), seed=seeds)
+@given(path=path_names, kind=st.sampled_from(OUTPUTS), share=st.floats(0.05, 0.95), seed=seeds)
 def test_the_loss_is_the_weight_times_the_error_of_the_data(
     name: str, path: str, kind: str, share: float, seed: int
 ) -> None:

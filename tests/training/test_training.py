@@ -72,13 +72,14 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     [
         {},
         {"path": {"name": "vp"}, "predicts": "noise"},
+        {"path": {"name": "ddpm", "schedule": "cosine"}, "predicts": "edm", "sigma_data": 0.7},
         {
             "data": {"name": "digits"},
             "network": {"name": "unet", "width": 8, "multipliers": [1, 2], "blocks": 1, "head_width": 8, "dropout": 0.3,
                         "attention": [1]},
         },
     ],
-    ids=["mlp", "vp-noise", "unet-dropout"],
+    ids=["mlp", "vp-noise", "ddpm-edm", "unet-dropout"],
 )  # fmt: skip
 @pytest.mark.parametrize("step", [10, 17])
 def test_an_interrupted_run_goes_on_to_the_bit(tmp_path: Path, monkeypatch, changes: dict, step: int) -> None:
@@ -145,6 +146,28 @@ def test_a_finished_run_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureF
         training.train(recipe(), tmp_path, show=False)
     assert "is trained already, to step 40 of 40" in caplog.text
     assert same(before, final(tmp_path))
+
+
+def test_edm_preconditioning_is_kept_in_the_checkpoint(tmp_path: Path) -> None:
+    trained = training.train(recipe(predicts="edm", sigma_data=0.8), tmp_path, show=False)
+    loaded = fg.load(tmp_path)
+    assert (loaded.predicts, loaded.sigma_data) == ("edm", 0.8)
+    x = torch.randn(4, 2)
+    assert torch.equal(loaded(x, 0.3).velocity, trained.eval()(x, 0.3).velocity)
+    with pytest.raises(ValueError, match=r"holds a run with sigma_data=0.8, not None"):
+        training.train(recipe(predicts="edm"), tmp_path, show=False)
+
+
+def test_a_run_from_before_sigma_data_goes_on_and_loads(tmp_path: Path) -> None:
+    training.train(recipe(training__steps=20), tmp_path, show=False)
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del config["sigma_data"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    file = training.RunFolder(tmp_path).newest()
+    checkpoint.write(file, checkpoint.read_tensors(file), {"step": 20, "config": config})
+    assert fg.load(tmp_path).sigma_data is None
+    training.train(recipe(), tmp_path, show=False)
+    assert training.RunFolder(tmp_path).newest().name == "step-00000040.safetensors"
 
 
 def test_another_configuration_is_refused_and_fresh_starts_over(tmp_path: Path) -> None:
@@ -284,7 +307,9 @@ def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path: Path, monkeypat
         ({"training__decay": "linear"}, "one of 'constant', 'cosine', not 'linear'"),
         ({"training__stepz": 1}, "did you mean 'steps'"),
         ({"training": {}}, "training needs the option 'steps'"),
-        ({"predicts": "eps"}, "one of 'velocity', 'score', 'noise', 'data', 'v', not 'eps'"),
+        ({"predicts": "eps"}, "one of 'velocity', 'score', 'noise', 'data', 'v', 'edm', not 'eps'"),
+        ({"predicts": "edm", "sigma_data": 0}, "sigma_data is the standard deviation of the data, positive and finite"),
+        ({"sigma_data": 0.5}, "sigma_data is for predicts='edm'; a network that predicts velocity takes none"),
         ({"seed": -1}, "a seed must be an integer from 0"),
         ({"device": "cuda:99"}, "there is no device 'cuda:99' here"),
         ({"device": "nonsense"}, "there is no device 'nonsense' here"),

@@ -11,17 +11,17 @@ dimensions the divergence is computed exactly; in many it is estimated without b
 (Hutchinson) with a random vector v of signs, drawn once per sample, so that the integrand stays smooth. For guided
 fields this is the density of what the ODE sampler draws, which is not the tilted density.
 
-Sources: Chen et al. (2018), arXiv 1806.07366, theorem 1; Grathwohl et al. (2018), arXiv 1810.01367; Hutchinson (1989).
+Sources: Chen et al. (2018), arXiv 1806.07366, theorem 1; Grathwohl et al. (2018), arXiv 1810.01367.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from .fields import Field
-from .randomness import uniform
+from ..fields import Field
+from .divergence import probing_vectors, value_and_divergence
+from .prior import gaussian
 
 
 def log_likelihood(
@@ -33,13 +33,15 @@ def log_likelihood(
     exact: bool | None = None,
     probes: int = 1,
     seed: int = 0,
+    first: int = 0,
     rtol: float = 1e-5,
     atol: float = 1e-5,
 ) -> Tensor:
     """Log-density of data under the probability flow of a field.
 
-    The flow runs over the field's interval, [t_min, t_max]. Where a path begins with a little signal (vp, subvp, ve,
-    edm) its Gaussian prior is only nearly the law of the states there, and the result is off by hundredths of a nat.
+    The flow runs over the field's interval, [t_min, t_max], from N(0, sigma^2 I), which is what a solver starts from.
+    Where a path begins with a little signal (vp, subvp, ve, edm, ddpm) that is only nearly the law of the states there,
+    and the result is off from the density of the data by hundredths of a nat: see :func:`.matched_prior`.
 
     Args:
         field: Any field, guided or not. Its prediction for a sample must not depend on the other samples.
@@ -49,6 +51,7 @@ def log_likelihood(
         exact: Compute the divergence exactly, by one backward pass per dimension; None: in up to 16 dimensions.
         probes: Random vectors per sample, if it is not exact.
         seed: Of the random vectors.
+        first: Index of the sample in row 0: sample ``first + i`` has the same vectors in every batch.
         rtol, atol: Tolerances of the adaptive solver (Dormand-Prince, through torchdiffeq).
     Returns:
         log p(x | cond), nats, shape (B,).
@@ -64,12 +67,12 @@ def log_likelihood(
     if not (rtol > 0 and atol > 0):
         raise ValueError(f"tolerances must be positive, not rtol={rtol}, atol={atol}")
     field.check_condition(cond, len(x))
-    dim = x[0].numel()
-    vectors = _basis(x) if exact or (exact is None and dim <= 16) else _signs(x, probes, seed)
+    vectors = probing_vectors(x, exact, probes, seed, first)
     start, end = field.t_min, field.t_max
 
     def backwards(elapsed: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        velocity, divergence = _velocity_and_divergence(field, state[0], (end - elapsed).to(x), cond, vectors)
+        t = (end - elapsed).to(x)
+        velocity, divergence = value_and_divergence(lambda x: field(x, t, cond).velocity, state[0], vectors)
         return -velocity, divergence
 
     times = torch.tensor([0.0, end - start], dtype=torch.float64, device=x.device)
@@ -84,32 +87,4 @@ def log_likelihood(
         ) from None
     if prior is not None:
         return prior(noise) - change
-    sigma = field.path.sigma(torch.tensor(start, dtype=torch.float64)).item()
-    squares = (noise / sigma).square().flatten(1).sum(1)
-    return -0.5 * squares - dim * (0.5 * math.log(2 * math.pi) + math.log(sigma)) - change
-
-
-def _velocity_and_divergence(
-    field: Field, x: Tensor, t: Tensor, cond: Tensor | None, vectors: Tensor
-) -> tuple[Tensor, Tensor]:
-    """u, and the sum over the vectors of v . (grad u) v: the divergence, or an estimate of it."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        velocity = field(x, t, cond).velocity
-        divergence = x.new_zeros(len(x))
-        for vector in vectors:
-            (product,) = torch.autograd.grad(velocity, x, vector.expand_as(velocity), retain_graph=True)
-            divergence = divergence + (product * vector).flatten(1).sum(1)
-    return velocity.detach(), divergence
-
-
-def _basis(x: Tensor) -> Tensor:
-    """The unit vectors, shape (D, 1, *)."""
-    dim = x[0].numel()
-    return torch.eye(dim, dtype=x.dtype, device=x.device).reshape(dim, 1, *x.shape[1:])
-
-
-def _signs(x: Tensor, probes: int, seed: int) -> Tensor:
-    """Random signs over the root of their number, shape (probes, B, *)."""
-    draws = [uniform(x.shape, seed, stream=probe, device=x.device, dtype=torch.float64) for probe in range(probes)]
-    return torch.stack(draws).sub(0.5).sign().to(x) / probes**0.5
+    return gaussian(noise, field.path.sigma(torch.tensor(start, dtype=torch.float64)).item()) - change

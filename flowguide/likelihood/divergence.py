@@ -1,0 +1,47 @@
+r"""Divergences: exact in few dimensions, estimated without bias in many.
+
+.. math:: \nabla \cdot u = \sum_i e_i^\top (\nabla u)\, e_i = E\left[ v^\top (\nabla u)\, v \right], \qquad
+    E\, v v^\top = I,
+
+where v is a vector of random signs, which has the least variance.
+
+Source: Hutchinson (1989), "A stochastic estimator of the trace of the influence matrix", Commun. Stat. 18.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..randomness import uniform
+
+_FEW = 16
+
+
+def probing_vectors(x: Tensor, exact: bool | None, probes: int, seed: int, first: int) -> Tensor:
+    """What :func:`value_and_divergence` multiplies with: unit vectors (D, 1, *), or signs (probes, B, *).
+
+    Args:
+        x: Shape (B, *): like this.
+        exact: Unit vectors, or signs; None: unit vectors in up to 16 dimensions.
+        probes: Random vectors per sample; they are divided by the root of their number.
+        seed, first: Of the signs; row i is sample ``first + i``.
+    """
+    dim = x[0].numel()
+    if exact or (exact is None and dim <= _FEW):
+        return torch.eye(dim, dtype=x.dtype, device=x.device).reshape(dim, 1, *x.shape[1:])
+    options = {"first": first, "device": x.device, "dtype": torch.float64}
+    draws = [uniform(x.shape, seed, stream=probe, **options) for probe in range(probes)]
+    return torch.stack(draws).sub(0.5).sign().to(x) / probes**0.5
+
+
+def value_and_divergence(function: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """A vector field at x, shape (B, *), and its divergence, shape (B,): the sum over the vectors of v . (grad u) v."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value = function(x)
+        divergence = x.new_zeros(len(x))
+        for vector in vectors:
+            (product,) = torch.autograd.grad(value, x, vector.expand_as(value), retain_graph=True)
+            divergence = divergence + (product * vector).flatten(1).sum(1)
+    return value.detach(), divergence
