@@ -57,7 +57,7 @@ def samples(settings: dict[str, Any], folder: Path) -> None:
     columns = [real]
     for w in weights:
         rule = guidance.registry.build_from({**config.guidance, "w": w}, model)
-        columns.append(solvers.sample(rule, (len(labels), *data.shape), labels, solver, config.seed).cpu())
+        columns.append(training.samples(model.config, rule, len(labels), labels, solver, config.seed).cpu())
     files = drawing.save(figure(columns, classes, weights, repeats), folder / "samples")
     means = {str(w): column.mean().item() for w, column in zip(["real", *weights], columns, strict=True)}
     (folder / "samples.json").write_text(json.dumps({"settings": settings, "mean_pixel": means}, indent=1) + "\n")

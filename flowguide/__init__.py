@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PACKAGES = (
+    "couplings",
     "data",
     "fields",
     "guidance",
@@ -34,7 +35,7 @@ _NAMES = {
 __all__ = [*_PACKAGES, *_NAMES, "__version__"]
 
 if TYPE_CHECKING:
-    from . import data, fields, guidance, likelihood, metrics, networks, objectives, paths, solvers, training
+    from . import couplings, data, fields, guidance, likelihood, metrics, networks, objectives, paths, solvers, training
     from .fields import Field, MixtureField, NetworkField, oracle
     from .likelihood import bits_per_dim, log_likelihood
     from .solvers import sample

@@ -97,6 +97,10 @@ class Registry:
         options = {str(key): value for key, value in config.items() if key != "name"}
         return self.build(config["name"], *args, **options, **more)
 
+    def choose(self, choice: str | Mapping[str, Any]) -> Any:
+        """Build from what an option of another component says: a name alone, or a node as for :meth:`build_from`."""
+        return self.build(choice) if isinstance(choice, str) else self.build_from(choice)
+
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The options that a recipe may set for ``name``, in the order of its signature."""
         parameters = inspect.signature(self.get(name)).parameters

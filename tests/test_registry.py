@@ -101,6 +101,13 @@ def test_too_many_arguments(things: Registry) -> None:
         things.build("needy", 1, 2)
 
 
+def test_a_choice_is_a_name_or_a_node(things: Registry) -> None:
+    assert things.choose({"name": "needy", "dim": 3}) == things.build("needy", dim=3)
+    assert type(things.choose("plain")) is type(things.build("plain"))
+    with pytest.raises(ValueError, match="unknown thing 'plan'"):
+        things.choose("plan")
+
+
 def test_a_node_needs_a_name(things: Registry) -> None:
     with pytest.raises(ValueError, match="a thing needs a name"):
         things.build_from({"dim": 3})

@@ -79,9 +79,8 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
     field = model if config.guidance is None else guidance.registry.build_from(config.guidance, model)
     labels = conditions(config.cond, config.num, model.num_classes)
     shape = tuple(model.config.shape)
-    samples = solvers.sample(
-        field, (config.num, *shape), labels, solver, config.seed, batch_size=config.batch_size, progress=True
-    ).cpu()
+    options = {"batch_size": config.batch_size, "progress": True}
+    samples = training.samples(model.config, field, config.num, labels, solver, config.seed, **options).cpu()
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"data": samples} if labels is None else {"data": samples, "labels": labels}

@@ -27,6 +27,9 @@ goes on with a run that was interrupted (Ctrl-C saves first), to the bit.
 
 choose a component       data= path= network= objective=     (see: flowguide list)
 set its options          network.width=64 objective.label_dropout=0.2 path.beta_max=10
+which times, which pairs objective.time=logit_normal objective.coupling=conditional_ot
+how to weigh the times   objective=dsm objective.weighting=min_snr
+from data to data        source=eight_gaussians              (what the flow starts from; default: noise)
 set the training         training.steps=3000 training.batch_size=256 training.learning_rate=1e-3
                          training.ema=0.999 training.warmup=100 training.save_every=500
 what is predicted        predicts=velocity | score | noise | data | v | edm (sigma_data=0.5)
@@ -46,6 +49,7 @@ flowguide sample RUN [setting=value ...]
 
 Draw samples from a trained run (a run folder, or one of its checkpoint files) and write them to RUN/samples
 as a picture (.png) and as tensors (.safetensors: data, and labels if there are any).
+A run with a source starts from the source's held-out samples, any other from noise.
 
 guidance                 guidance=cfg guidance.w=3     (0 unconditional, 1 conditional, above 1 guided)
 solver                   solver=heun solver.steps=20   (see: flowguide list solvers)

@@ -21,6 +21,7 @@ Task = Callable[[dict[str, Any], Path], None]
 
 _GROUPS = {
     "data": "data",
+    "source": "data",
     "path": "paths",
     "network": "networks",
     "objective": "objectives",

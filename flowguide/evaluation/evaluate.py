@@ -11,7 +11,7 @@ from tqdm import tqdm
 from .. import guidance, metrics, solvers
 from ..metrics import see
 from ..options import check_options
-from ..training import build_dataset, check_seed, load_generative
+from ..training import build_dataset, check_seed, load_generative, samples
 from .digest import digest_of, digest_of_tensors
 from .judge import judge_for
 from .kept import Kept, Row
@@ -112,8 +112,7 @@ def evaluate(config: EvaluateConfig, out: Path, show: bool = True) -> list[Row]:
         point = {"w": w, "seed": seed, "num": num}
         key = digest_of({**settings, "guidance": {**config.guidance, "w": w}, **point})
         if key not in kept:
-            shape = (num, *test.shape)
-            images = solvers.sample(rules[w], shape, labels, solver, seed, batch_size=config.batch_size)
+            images = samples(model.config, rules[w], num, labels, solver, seed, batch_size=config.batch_size)
             seen = see(judge.classifier, images, labels)
             kept[key] = {**point, **{name: m(seen, judge.train) for name, m in measures.items()}, **about}
         rows.append(kept[key])

@@ -16,13 +16,29 @@ class Objective(ABC):
 
     Attributes:
         trains: What the model must be.
+        takes_source: Whether it can learn from samples of a source law in place of Gaussian noise; ``losses`` then
+            takes them as a last argument.
     """
 
     trains: type[nn.Module] = Field
+    takes_source: bool = False
 
     @abstractmethod
     def losses(self, model: nn.Module, data: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """One loss per sample, shape (B,)."""
+
+    def check_source(self, data: Tensor, source: Tensor) -> None:
+        """ValueError unless ``source`` can take the place of noise for ``data``."""
+        if not self.takes_source:
+            raise ValueError(
+                f"{type(self).__name__} takes no source: only the velocity has a meaning on the way from one data set "
+                f"to another, so learn it with the objective 'cfm'"
+            )
+        if source.shape != data.shape:
+            raise ValueError(
+                f"source must have the shape of data, {tuple(data.shape)}, a source sample for each data sample, not "
+                f"{tuple(source.shape)}"
+            )
 
     def __call__(
         self,
@@ -30,6 +46,7 @@ class Objective(ABC):
         *,
         data: Tensor,
         cond: Tensor | None = None,
+        source: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """The mean loss of a batch, shape ().
@@ -38,8 +55,14 @@ class Objective(ABC):
             model: What is trained: a Field, or a classifier.
             data: Shape (B, *).
             cond: Conditions, one per sample; None if there are none.
-            generator: Source of all randomness, on data's device; torch's global one if None.
+            source: Samples of the law that the flow is to start from, shape (B, *); None for Gaussian noise.
+            generator: Of all randomness, on data's device; torch's global one if None.
+        Raises:
+            ValueError: if the model is not of the kind that is trained, or the source does not fit.
         """
         if not isinstance(model, self.trains):
             raise ValueError(f"{type(self).__name__} trains a {self.trains.__name__}, not a {type(model).__name__}")
-        return self.losses(model, data, cond, generator).mean()
+        if source is None:
+            return self.losses(model, data, cond, generator).mean()
+        self.check_source(data, source)
+        return self.losses(model, data, cond, generator, source).mean()

@@ -5,6 +5,7 @@ from .checkpoint import read_meta
 from .config import TrainConfig, TrainingOptions, check_seed
 from .interruption import Interrupted
 from .run_folder import RunFolder
+from .samples import samples
 from .train import train
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "load",
     "load_generative",
     "read_meta",
+    "samples",
     "train",
 ]

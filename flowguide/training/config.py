@@ -19,6 +19,7 @@ class TrainConfig:
         data, network, objective: Nodes.
         training: See :class:`TrainingOptions`.
         path: Node; None to train a classifier, which has no path.
+        source: Node of a data set for the flow to start from; None for Gaussian noise.
         predicts: What the network's output means.
         sigma_data: The standard deviation of the data, if it predicts edm; None for EDM's 0.5.
         seed: Of all randomness: weights, data order, noise, dropout.
@@ -35,6 +36,7 @@ class TrainConfig:
     objective: Node
     training: Node
     path: Node | None = None
+    source: Node | None = None
     predicts: Output = "velocity"
     sigma_data: float | None = None
     seed: int = 0
@@ -63,6 +65,22 @@ class TrainConfig:
     def settings(self) -> dict[str, Any]:
         """Back to nested settings."""
         return asdict(self)
+
+
+def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with all options of their components, those not given at their defaults."""
+    from .. import data, networks, objectives, paths
+
+    registries = {"data": data, "source": data, "path": paths, "network": networks, "objective": objectives}
+    completed = dict(settings)
+    for group, package in registries.items():
+        node = settings.get(group)
+        if isinstance(node, Mapping) and node.get("name") in package.names():
+            options = {**package.registry.defaults(node["name"]), **node}
+            completed[group] = {
+                key: list(value) if isinstance(value, tuple) else value for key, value in options.items()
+            }
+    return completed
 
 
 def check_seed(seed: int) -> None:

@@ -23,7 +23,7 @@ from .run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-_ORDER, _STEP = 0, 1  # the streams of a seed: order of the data, and everything in a step
+_ORDER, _STEP, _SOURCE = 0, 1, 2  # the streams of a seed: order of the data, all in a step, order of the source
 
 
 def fit(
@@ -33,6 +33,7 @@ def fit(
     config: TrainConfig,
     run: RunFolder,
     show: bool = True,
+    source: Dataset | None = None,
 ) -> nn.Module:
     """Train ``model`` from the newest checkpoint of ``run``, or from the start, and return the averaged model.
 
@@ -43,6 +44,7 @@ def fit(
         config: How to train, and from which seed; kept in every checkpoint, so that each can be loaded by itself.
         run: Where checkpoints and logs go.
         show: Show the progress bar.
+        source: What the flow is to start from, on the same device; None for Gaussian noise.
     Raises:
         ValueError: if the loss becomes infinite or NaN; names the step. The last good checkpoint stays.
         Interrupted: on Ctrl-C or SIGTERM, after a checkpoint is written.
@@ -60,6 +62,7 @@ def fit(
     if step:
         log.info("going on from step %d", step)
     batches = Batches(dataset, options.batch_size, seed)
+    starts = Batches(source, options.batch_size, derive(seed, _SOURCE)) if source else None
     generator = torch.Generator(device)
     model.train()
 
@@ -71,7 +74,8 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = options.learning_rate_at(step)
 
-            loss = objective(model, data=data, cond=labels, generator=generator)
+            start = starts[step][0] if starts else None
+            loss = objective(model, data=data, cond=labels, source=start, generator=generator)
             optimizer.zero_grad()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip)

@@ -23,6 +23,7 @@ import yaml
 from torch import Tensor
 
 from . import checkpoint
+from .config import complete
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,10 @@ class RunFolder:
             for file in (*self.files(), *self.logs.glob("events.*")):
                 file.unlink()
         elif self.files():
-            differing = _differences(self.config(), config)
+            before = self.config()
+            # Absent is the default: a run goes on when a component has been given a new option since.
+            real = _differences(complete(before), complete(config))
+            differing = {name: each for name, each in _differences(before, config).items() if name in real}
             if differing:
                 name, (old, new) = next(iter(differing.items()))
                 others = (

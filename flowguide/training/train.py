@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import objectives
+from .. import data, objectives
 from ..randomness import derive
 from .assemble import build_dataset, build_model, device_of, with_data_options
 from .config import TrainConfig
@@ -34,6 +34,9 @@ def train(settings: Mapping[str, Any], folder: Path | str, show: bool = True) ->
     device = device_of(config.device)
     objective = objectives.registry.build_from(config.objective)
     dataset = build_dataset(config, "train")
+    source = None if config.source is None else data.registry.build_from(config.source, split="train")
+    if source:
+        objective.check_source(dataset.data[:1], source.data[:1])  # now, and not in the first step
     config = with_data_options(config, dataset)
     torch.manual_seed(derive(config.seed))
     model = build_model(config).to(device)
@@ -50,4 +53,4 @@ def train(settings: Mapping[str, Any], folder: Path | str, show: bool = True) ->
         torch.get_num_threads(),
         run.folder,
     )
-    return fit(model, objective, dataset.to(device), config, run, show)
+    return fit(model, objective, dataset.to(device), config, run, show, source and source.to(device))

@@ -102,6 +102,44 @@ def test_components_combine(run: Run) -> None:
             assert run("sample", where, "num=2", "guidance.w=2", "solver.steps=2").code == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["objective.time=logit_normal"], {"time": "logit_normal"}),
+        (["objective.time={name: logit_normal, mean: 0.5}"], {"time": {"name": "logit_normal", "mean": 0.5}}),
+        (["objective.coupling=conditional_ot"], {"coupling": "conditional_ot"}),
+        (["objective=dsm", "objective.weighting={name: min_snr, gamma: 3}", "objective.time=importance"],
+         {"weighting": {"name": "min_snr", "gamma": 3}, "time": "importance"}),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_options_of_the_objective(run: Run, words: list[str], expected: dict[str, object]) -> None:
+    assert run("train", "moons", *TINY, *words).code == 0
+    objective = yaml.safe_load(Path("runs/moons/config.yaml").read_text())["objective"]
+    assert {name: objective[name] for name in expected} == expected
+
+
+def test_from_one_data_set_to_another(run: Run) -> None:
+    words = ["train", "moons", *TINY, "source=eight_gaussians", "source.count=16", "objective.coupling=ot"]
+    assert run(*words).code == 0
+    assert "trained: runs/moons" in run(*words).out
+    assert (
+        "holds a run with source.name=eight_gaussians" in run("train", "moons", *TINY, "objective.coupling=ot").sentence
+    )
+    assert run("sample", "runs/moons", "num=5", "solver=euler", "solver.steps=1", "~guidance", "batch_size=2").code == 0
+    found = load_file("runs/moons/samples/unguided_euler1_seed0.safetensors")["data"]
+    model = fg.load("runs/moons")
+    expected = fg.training.samples(model.config, model, 5, torch.arange(5) % 2, fg.solvers.build("euler", steps=1))
+    torch.testing.assert_close(found, expected)
+    Path("mine.yaml").write_text(
+        "defaults:\n  - base/train\n  - data: moons\n  - path: linear\n  - network: mlp\n  - objective: cfm\n"
+        "  - _self_\n  - override source: spirals\ntraining: {steps: 2, batch_size: 8}\n"
+        "data: {count: 16}\nsource: {count: 16}\n"
+    )
+    assert run("train", "mine").code == 0
+    assert yaml.safe_load(Path("runs/mine/config.yaml").read_text())["source"]["name"] == "spirals"
+
+
 MISTAKES = [
     (["train", "moonz"], ["unknown recipe 'moonz'; did you mean 'moons'", "digits"]),
     (["train"], ["which recipe?", "moons"]),
@@ -119,6 +157,12 @@ MISTAKES = [
     (["train", "moons", "~network"], ["needs the option 'network'"]),
     (["train", "moons", "data=null"], ["a choice of component must be its name"]),
     (["train", "moons", "network=unet"], ["a unet takes images"]),
+    (["train", "moons", "source=moonz"], ["unknown source 'moonz'; did you mean 'moons'"]),
+    (["train", "moons", "source=digits"], ["source must have the shape of data"]),
+    (["train", "moons", "source=moons", "objective=dsm"], ["DenoisingScoreMatching takes no source"]),
+    (["train", "moons", "objective.time=unifrom"], ["unknown time sampling 'unifrom'; did you mean 'uniform'"]),
+    (["train", "moons", "objective.coupling=[ot]"], ["'coupling' of objective 'cfm' must be a string or a group"]),
+    (["train", "moons", "objective=dsm", "objective.weighting=snrr"], ["unknown weighting 'snrr'"]),
     (["train", "digits", "network=convnet"], ["a field needs a network that is called as network(x, t, cond)"]),
     (["train", "digits", "objective=classification"], ["Classification trains a Classifier, not a NetworkField"]),
     (["train", "moons", "seed=-1"], ["a seed must be an integer from 0"]),
@@ -241,6 +285,7 @@ def test_help_of_a_command(run: Run, command: str) -> None:
         (["--help"], ["torch", "numpy", "hydra", "omegaconf"]),
         (["train", "--help"], ["torch", "numpy", "hydra"]),
         (["list", "paths"], ["hydra", "sklearn", "scipy", "torchmetrics", "torchdiffeq", "torchsde", "matplotlib"]),
+        (["list", "couplings"], ["hydra", "sklearn", "scipy", "ot", "torchmetrics", "matplotlib"]),
         (["list", "solvers"], ["torchmetrics", "torchdiffeq", "sklearn", "matplotlib"]),
     ],
     ids=" ".join,

@@ -1,0 +1,48 @@
+"""Samples of a trained run, from where it learnt to start: Gaussian noise, or a data set."""
+
+import torch
+from torch import Tensor
+
+from .. import data, solvers
+from ..fields import Field
+from ..randomness import uniform
+from .config import TrainConfig
+
+
+@torch.no_grad()
+def samples(
+    config: TrainConfig,
+    field: Field,
+    num: int,
+    cond: Tensor | None,
+    solver: solvers.Solver,
+    seed: int = 0,
+    *,
+    batch_size: int = 256,
+    progress: bool = False,
+) -> Tensor:
+    """As :func:`flowguide.sample`, for a run that may have a source: it then starts from the source's test split.
+
+    Args:
+        config: Of the run.
+        field: Its model, guided or not.
+        num: How many.
+        cond: Conditions, one per sample, or None.
+        solver: Any solver.
+        seed: Sample i of a seed starts from the same noise, or the same sample of the source, in every batch.
+        batch_size: Samples per evaluation of the field.
+        progress: Show a progress bar, where it starts from noise.
+    Returns:
+        Shape (num, *config.shape), on the field's device.
+    """
+    if config.source is None:
+        shape = (num, *config.shape)
+        return solvers.sample(field, shape, cond, solver, seed, batch_size=batch_size, progress=progress)
+    starts = data.registry.build_from(config.source, split="test").data
+    chosen = (uniform((num, 1), seed, dtype=torch.float64)[:, 0] * len(starts)).long()
+    device = next(parameter.device for parameter in field.parameters())
+    # As noise is: the path's scale at the first time, at which next to nothing is left of the data.
+    first = solver.times(field)[0]
+    x = (starts[chosen] * float(field.path.sigma(first))).to(device)
+    conds = [None] * num if cond is None else cond.to(device).split(batch_size)
+    return torch.cat([solver.solve(field, *pair) for pair in zip(x.split(batch_size), conds, strict=False)])
