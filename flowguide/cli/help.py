@@ -59,7 +59,7 @@ the rest                 out=folder batch_size=256 device=cuda ema=false imports
 
 for example:
   flowguide sample runs/digits guidance.w=2
-  flowguide sample runs/digits cond=3 num=16 solver=dopri5
+  flowguide sample runs/digits cond=3 num=16 solver=torchdiffeq solver.rtol=1e-6
   flowguide sample runs/digits --multirun guidance.w=1,2,4
 """
 

@@ -46,7 +46,7 @@ class Solver(ABC):
         if steps < 1:
             raise ValueError(f"a solver needs at least 1 step, not {steps}")
         self.steps = steps
-        self.grid: Grid = grids.build(grid) if isinstance(grid, str) else grids.build_from(grid)
+        self.grid: Grid = grids.choose(grid)
         self.t_start = t_start
         self.t_end = t_end
 

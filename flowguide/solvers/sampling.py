@@ -19,6 +19,7 @@ def sample(
     solver: Solver | None = None,
     seed: int = 0,
     *,
+    start: Tensor | None = None,
     first: int = 0,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
@@ -33,6 +34,7 @@ def sample(
         cond: Conditions, one per sample, or None for unconditional samples.
         solver: Any solver; ``auto`` with 20 steps if None.
         seed: Sample ``first + i`` of a seed is the same whatever the batch.
+        start: States to start from, of that shape; noise if None.
         batch_size: Samples per field evaluation; all at once if None.
         device: Where to compute; the device of the field's parameters if None.
         dtype: Of the states; torch's default if None.
@@ -50,16 +52,22 @@ def sample(
     if cond is not None:
         cond = cond.to(device)
         field.check_condition(cond, shape[0])
-    start = float(solver.times(field)[0])
+    if start is not None and start.shape != tuple(shape):
+        raise ValueError(f"start must have the shape {tuple(shape)} of the samples, not {tuple(start.shape)}")
+    begins_at = float(solver.times(field)[0])
     size = batch_size or shape[0]
     batches = []
     with tqdm(total=shape[0], desc="sampling", unit="sample", disable=not progress) as bar:
         for begin in range(0, shape[0], size):
-            count = min(size, shape[0] - begin)
-            x = field.path.prior((count, *shape[1:]), seed, t=start, first=first + begin, device=device, dtype=dtype)
-            labels = None if cond is None else cond[begin : begin + count]
-            batches.append(
-                solver.solve(field, x, labels, seed=seed if solver.stochastic else None, first=first + begin)
-            )
+            rows = slice(begin, min(begin + size, shape[0]))
+            count = rows.stop - begin
+            if start is None:
+                options = {"t": begins_at, "first": first + begin, "device": device, "dtype": dtype}
+                x = field.path.prior((count, *shape[1:]), seed, **options)
+            else:
+                x = start[rows].to(device=device, dtype=dtype)
+            labels = None if cond is None else cond[rows]
+            noise = {"seed": seed, "first": first + begin} if solver.stochastic else {}
+            batches.append(solver.solve(field, x, labels, **noise))
             bar.update(count)
     return torch.cat(batches)

@@ -48,9 +48,7 @@ class SDE(Solver):
         t_end: float | None = None,
     ) -> None:
         super().__init__(steps, grid, t_start, t_end)
-        self.diffusion: Diffusion = (
-            diffusions.build(diffusion) if isinstance(diffusion, str) else diffusions.build_from(diffusion)
-        )
+        self.diffusion: Diffusion = diffusions.choose(diffusion)
 
     def interval(self, field: Field) -> tuple[float, float]:
         start, end = self.diffusion.interval(field.path)

@@ -31,18 +31,21 @@ def samples(
         solver: Any solver.
         seed: Sample i of a seed starts from the same noise, or the same sample of the source, in every batch.
         batch_size: Samples per evaluation of the field.
-        progress: Show a progress bar, where it starts from noise.
+        progress: Show a progress bar.
     Returns:
         Shape (num, *config.shape), on the field's device.
+    Raises:
+        ValueError: if a run with a source is to be sampled by an SDE solver.
     """
-    if config.source is None:
-        shape = (num, *config.shape)
-        return solvers.sample(field, shape, cond, solver, seed, batch_size=batch_size, progress=progress)
-    starts = data.registry.build_from(config.source, split="test").data
-    chosen = (uniform((num, 1), seed, dtype=torch.float64)[:, 0] * len(starts)).long()
-    device = next(parameter.device for parameter in field.parameters())
-    # As noise is: the path's scale at the first time, at which next to nothing is left of the data.
-    first = solver.times(field)[0]
-    x = (starts[chosen] * float(field.path.sigma(first))).to(device)
-    conds = [None] * num if cond is None else cond.to(device).split(batch_size)
-    return torch.cat([solver.solve(field, *pair) for pair in zip(x.split(batch_size), conds, strict=False)])
+    options = {"batch_size": batch_size, "progress": progress}
+    if config.source is not None:
+        if solver.stochastic:
+            raise ValueError(
+                f"this run starts from the data set {config.source['name']!r} and not from noise, and so has no score: "
+                f"{type(solver).__name__}, which draws noise, cannot sample it; choose an ODE solver"
+            )
+        starts = data.registry.build_from(config.source, split="test").data
+        chosen = (uniform((num, 1), seed, dtype=torch.float64)[:, 0] * len(starts)).long()
+        # As noise is: the path's scale at the first time, at which next to nothing is left of the data.
+        options["start"] = starts[chosen] * float(field.path.sigma(solver.times(field)[0]))
+    return solvers.sample(field, (num, *config.shape), cond, solver, seed, **options)

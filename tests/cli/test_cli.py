@@ -37,7 +37,7 @@ def test_train_then_sample(moons: Run) -> None:
     ("words", "title"),
     [
         (["solver=euler", "cond=1", "num=3"], "cfg_w1_euler20_seed0"),
-        (["solver=dopri5", "seed=5", "cond=[0,1,1]", "num=3"], "cfg_w1_dopri51_seed5"),
+        (["solver=torchdiffeq", "seed=5", "cond=[0,1,1]", "num=3"], "cfg_w1_torchdiffeq20_seed5"),
         (["~guidance", "num=1"], "unguided_heun20_seed0"),
         (["guidance.w=[0,1,2]", "num=3"], "cfg_heun20_seed0"),
         (["ema=false", "num=2", "batch_size=1"], "cfg_w1_heun20_seed0"),

@@ -23,7 +23,7 @@ SAMPLE_KEYS = """out num cond seed batch_size device ema imports guidance guidan
 solver.grid solver.t_start solver.t_end solver.name solver.rtol home x""".split()
 VALUES = """null true false -1 0 1 2 3 2.5 0.5 1e-3 -0.0 nan inf -inf 1e400 abc '' "" [] [1] [1,2] [a,b] [null] {} {a:1}
 {name:linear} {name:snr} dsm ot importance
-{name:mlp} {name:cfg,w:2} linear vp mlp unet convnet cfm classification euler heun dopri5 cfg uniform
+{name:mlp} {name:cfg,w:2} linear vp mlp unet convnet cfm classification euler heun torchdiffeq cfg uniform
 moons digits cpu auto velocity noise edm cosine constant ??? ${x} ${seed} ${oops:1} [ ] { } = , ' " \\ 1,2 a=b name
 interval(1,2) choice(1,2) glob(*) 'a b' é 数 ~ @ % : a:b /dev/null/x ../x""".split()
 

