@@ -9,7 +9,7 @@ To add one, write a file here (or anywhere that is imported) with a subclass of 
 """
 
 from ..registry import import_siblings
-from .base import KINDS, OUTPUTS, Coefficients, Kind, Output, Prediction
+from .base import KINDS, OUTPUTS, Coefficients, Kind, Numbers, Output, Prediction
 from .path import Path
 from .path import paths as registry
 
@@ -20,6 +20,7 @@ __all__ = [
     "OUTPUTS",
     "Coefficients",
     "Kind",
+    "Numbers",
     "Output",
     "Path",
     "Prediction",

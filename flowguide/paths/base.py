@@ -56,7 +56,7 @@ Source: Karras et al. (2022), arXiv 2206.00364, Eq. 7 and table 1.
 """
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -111,6 +111,15 @@ class Coefficients:
         return self.alpha_dot * self.sigma - self.alpha * self.sigma_dot
 
 
+class Numbers(NamedTuple):
+    """Coefficients at one time as Python numbers, for whoever knows the time in advance, as a solver does."""
+
+    alpha: float
+    sigma: float
+    alpha_dot: float
+    sigma_dot: float
+
+
 class Prediction:
     """Posterior means at (x, t), in whichever kinds they are known and, on demand, in all others.
 
@@ -148,18 +157,26 @@ class Prediction:
         c, spread = coefficients, coefficients.spread(sigma_data)
         return cls(c, x, row=(output, c.sigma / (sigma_data * spread), -c.alpha * sigma_data / spread))
 
-    def mean_of(self, a: Scale, b: Scale) -> Tensor:
+    def mean_of(self, a: Scale, b: Scale, numbers: Numbers | None = None) -> Tensor:
         """The posterior mean of ``a z + b eps``, shape (B, *), for any two scales.
 
         Args:
             a, b: Numbers, or tensors that broadcast against x.
+            numbers: The coefficients at t, if the caller has them as numbers: what can be computed from them alone is
+                then no work for the device. A result may be the tensor that was predicted, and is not to be written to.
         """
-        if not (row := self._invertible_row()):
+        c = self.coefficients if numbers is None else numbers
+        for kind, of_kind in (("data", (1.0, 0.0)), ("noise", (0.0, 1.0))):
+            if kind in self._known and isinstance(a, float) and (a, b) == of_kind:
+                return self._known[kind]
+        if not (row := self._invertible_row(c)):
             return a * self.data + b * self.noise
-        c = self.coefficients
         p, a0, b0 = row
         determinant = c.alpha * b0 - c.sigma * a0
-        return ((a * b0 - b * a0) * self.x + (b * c.alpha - a * c.sigma) * p) / determinant
+        of_x, of_p = (a * b0 - b * a0) / determinant, (b * c.alpha - a * c.sigma) / determinant
+        if isinstance(of_x, float) and of_x == 0:
+            return p if of_p == 1 else of_p * p
+        return of_x * self.x + of_p * p
 
     @property
     def velocity(self) -> Tensor:
@@ -183,7 +200,7 @@ class Prediction:
             c, known = self.coefficients, self._known
             if "score" in known:
                 known["noise"] = -c.sigma * known["score"]
-            elif self._invertible_row():
+            elif self._invertible_row(c):
                 known["noise"] = self.mean_of(0.0, 1.0)
             else:
                 known["noise"] = (self.x - c.alpha * known["data"]) / c.sigma
@@ -194,7 +211,7 @@ class Prediction:
         """:math:`\\hat z = E[z \\mid x_t = x]`, shape (B, *)."""
         if "data" not in self._known:
             c = self.coefficients
-            if self._invertible_row():
+            if self._invertible_row(c):
                 self._known["data"] = self.mean_of(1.0, 0.0)
             else:
                 self._known["data"] = (self.x - c.sigma * self.noise) / c.alpha
@@ -211,9 +228,9 @@ class Prediction:
             self._known["v"] = self.mean_of(-c.sigma, c.alpha)
         return self._known["v"]
 
-    def _invertible_row(self) -> tuple[Tensor, Scale, Scale] | None:
+    def _invertible_row(self, c: Coefficients | Numbers) -> tuple[Tensor, Scale, Scale] | None:
         """A known combination that determines data and noise at every time: (p, a, b); None if there is none."""
-        c, known = self.coefficients, self._known
+        known = self._known
         if "velocity" in known:
             return known["velocity"], c.alpha_dot, c.sigma_dot
         if "v" in known:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..randomness import normal
 from ..registry import Registry
-from .base import Coefficients, Kind, Output, Prediction
+from .base import Coefficients, Kind, Numbers, Output, Prediction
 
 paths = Registry("path")
 
@@ -74,6 +74,11 @@ class Path(ABC):
         # Bisection never arrives at an end.
         high = torch.where(wanted <= first, ends[0], high)
         return torch.where(wanted >= last, ends[1], high)
+
+    def numbers(self, t: Tensor) -> list[Numbers]:
+        """The coefficients at each of the times ``t``, shape (N,), as Python numbers."""
+        columns = (self.alpha(t), self.sigma(t), self.alpha_dot(t), self.sigma_dot(t))
+        return [Numbers(*row) for row in torch.stack(columns, 1).tolist()]
 
     def at(self, t: Tensor, like: Tensor) -> Coefficients:
         """The coefficients at time ``t``, shape () or (B,), shaped to multiply ``like``, shape (B, *)."""

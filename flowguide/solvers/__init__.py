@@ -19,11 +19,12 @@ from ..registry import import_siblings
 from .base import Solver
 from .base import solvers as registry
 from .grids import Grid, grids
+from .optimized import optimize_grid
 from .runge_kutta import RungeKutta
 from .sampling import sample
 
 register, build, names = registry.register, registry.build, registry.names
 
-__all__ = ["Grid", "RungeKutta", "Solver", "build", "grids", "names", "register", "registry", "sample"]
+__all__ = ["Grid", "RungeKutta", "Solver", "build", "grids", "names", "optimize_grid", "register", "registry", "sample"]
 
 import_siblings(__name__)

@@ -49,6 +49,7 @@ class Solver(ABC):
         self.grid: Grid = grids.choose(grid)
         self.t_start = t_start
         self.t_end = t_end
+        self._times: tuple[object, Tensor] = (None, torch.empty(0))  # of the last run, which the next mostly shares
 
     @property
     @abstractmethod
@@ -73,8 +74,8 @@ class Solver(ABC):
         """The times between which it can go: the field's, unless the solver needs more than the field has there."""
         return field.t_min, field.t_max
 
-    def times(self, field: Field) -> Tensor:
-        """The times of the grid for this field, float64, shape (steps + 1,)."""
+    def span(self, field: Field) -> tuple[float, float]:
+        """The first and the last time for this field; ValueError unless they are inside its interval."""
         first, last = self.interval(field)
         start = first if self.t_start is None else self.t_start
         end = last if self.t_end is None else self.t_end
@@ -83,6 +84,14 @@ class Solver(ABC):
                 f"a solver goes from t_start to t_end inside [{first:g}, {last:g}], where this field is "
                 f"defined, with t_start < t_end; got {start:g} to {end:g}"
             )
+        return start, end
+
+    def times(self, field: Field) -> Tensor:
+        """The times of the grid for this field, float64, shape (steps + 1,)."""
+        start, end = self.span(field)
+        key = (self.grid, self.steps, field.path, start, end)
+        if self._times[0] == key:
+            return self._times[1]
         times = self.grid(field.path, start, end, self)
         if len(times) != self.steps + 1 or not (times.diff() > 0).all() or times[0] < start or times[-1] > end:
             shown = ", ".join(f"{t:.6g}" for t in times.tolist()[:20])
@@ -90,6 +99,7 @@ class Solver(ABC):
                 f"a grid must give {self.steps + 1} increasing times for {self.steps} steps, in [{start:g}, {end:g}]; "
                 f"{type(self.grid).__name__} gave {len(times)}: {shown}"
             )
+        self._times = (key, times)
         return times
 
     def solve(

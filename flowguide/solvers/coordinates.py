@@ -13,7 +13,7 @@ path       1                                      t                             
 straight   :math:`\alpha + \sigma`                :math:`\alpha / r`             :math:`\hat z-\hat\varepsilon`
 polar      :math:`\sqrt{\alpha^2 + \sigma^2}`     :math:`\arctan \alpha/\sigma`  -v / r
 data       :math:`\sigma`                         :math:`\alpha / \sigma`        :math:`\hat z`
-noise      :math:`\alpha`                         :math:`-\sigma / \alpha`       :math:`-\hat\varepsilon`
+noise      :math:`\alpha`                         :math:`\sigma / \alpha`        :math:`\hat\varepsilon`
 =========  =====================================  =============================  ===============================
 
 All but the first see only the ratio of alpha to sigma, so that a solver that works in them takes the same samples on
@@ -25,12 +25,13 @@ Sources: Karras et al. (2022), arXiv 2206.00364, section 3 (noise); Lu et al. (2
 Salimans & Ho (2022), arXiv 2202.00512, appendix D (polar).
 """
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
-from ..paths import Path, Prediction
+from ..paths import Numbers, Path, Prediction
 from ..registry import Registry
 
 registry = Registry("coordinates")
@@ -45,15 +46,15 @@ class Coordinates(ABC):
 
     @abstractmethod
     def clock(self, path: Path, t: Tensor) -> Tensor:
-        """c at ``t``, increasing; may be infinite at the ends."""
+        """c at ``t``, monotone; may be infinite at the ends."""
 
     @abstractmethod
     def time(self, path: Path, clock: Tensor) -> Tensor:
         """The time at which :meth:`clock` has a value."""
 
     @abstractmethod
-    def slope(self, prediction: Prediction) -> Tensor:
-        """f, shape (B, *)."""
+    def slope(self, prediction: Prediction, c: Numbers) -> Tensor:
+        """f, shape (B, *), of a prediction at a time when the path's coefficients are ``c``."""
 
 
 @registry.register("path")
@@ -69,7 +70,7 @@ class OfPath(Coordinates):
     def time(self, path: Path, clock: Tensor) -> Tensor:
         return clock
 
-    def slope(self, prediction: Prediction) -> Tensor:
+    def slope(self, prediction: Prediction, c: Numbers) -> Tensor:
         return prediction.velocity
 
 
@@ -86,8 +87,8 @@ class Straight(Coordinates):
     def time(self, path: Path, clock: Tensor) -> Tensor:
         return path.time_at(torch.logit(clock))
 
-    def slope(self, prediction: Prediction) -> Tensor:
-        return prediction.mean_of(1.0, -1.0)
+    def slope(self, prediction: Prediction, c: Numbers) -> Tensor:
+        return prediction.mean_of(1.0, -1.0, c)
 
 
 @registry.register("polar")
@@ -103,10 +104,9 @@ class Polar(Coordinates):
     def time(self, path: Path, clock: Tensor) -> Tensor:
         return path.time_at(clock.sin().log() - clock.cos().log())
 
-    def slope(self, prediction: Prediction) -> Tensor:
-        c = prediction.coefficients
-        r = torch.hypot(c.alpha, c.sigma)
-        return prediction.mean_of(c.sigma / r, -c.alpha / r)
+    def slope(self, prediction: Prediction, c: Numbers) -> Tensor:
+        r = math.hypot(c.alpha, c.sigma)
+        return prediction.mean_of(c.sigma / r, -c.alpha / r, c)
 
 
 @registry.register("data")
@@ -122,8 +122,8 @@ class Data(Coordinates):
     def time(self, path: Path, clock: Tensor) -> Tensor:
         return path.time_at(clock.log())
 
-    def slope(self, prediction: Prediction) -> Tensor:
-        return prediction.data
+    def slope(self, prediction: Prediction, c: Numbers) -> Tensor:
+        return prediction.mean_of(1.0, 0.0, c)
 
 
 @registry.register("noise")
@@ -134,13 +134,13 @@ class Noise(Coordinates):
         return path.alpha(t)
 
     def clock(self, path: Path, t: Tensor) -> Tensor:
-        return -path.sigma(t) / path.alpha(t)
+        return path.sigma(t) / path.alpha(t)
 
     def time(self, path: Path, clock: Tensor) -> Tensor:
-        return path.time_at(-(-clock).log())
+        return path.time_at(-clock.log())
 
-    def slope(self, prediction: Prediction) -> Tensor:
-        return -prediction.noise
+    def slope(self, prediction: Prediction, c: Numbers) -> Tensor:
+        return prediction.mean_of(0.0, 1.0, c)
 
 
 STRAIGHT = Straight()

@@ -52,6 +52,6 @@ class DEIS(Multistep):
         return (c.determinant / c.alpha**2).reshape(variable.shape)
 
     def totals(self, path: Path, times: Tensor) -> Tensor:
-        # Finite also where the clock is not: sigma times the ratio of alphas, less sigma.
+        # Finite also where the clock is not.
         sigma = path.sigma(times)
-        return sigma[:-1] * self.ratios(path, times) - sigma[1:]
+        return sigma[1:] - sigma[:-1] * self.ratios(path, times)

@@ -90,7 +90,7 @@ class EDMHeun(Solver):
         for n, (t, step) in enumerate(zip(begin.to(x), plan, strict=True)):
             if stds[n]:
                 x = advance(x, ratios[n], [stds[n]], [noise(n, x)])
-            x = take(step, field, x, cond, step.coordinates.slope(field(x, t, cond)))
+            x = take(step, field, x, cond, step.coordinates.slope(field(x, t, cond), step.numbers))
             yield x
 
     def _raised(self, path: Path, times: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
-from ..paths import Path
+from ..paths import Numbers, Path
 from .base import Solver
 from .coordinates import Coordinates
 from .runge_kutta import Euler, Heun, RungeKutta, advance, take
@@ -40,12 +40,14 @@ class Step(NamedTuple):
     """What a step does, in numbers: ``ratio * x + std * noise + sum(weights * slopes)``.
 
     Attributes:
+        numbers: Coefficients of the path at its beginning.
         ratio: Of the scales after and before.
         std: Of the noise that is added.
         predictor: Weights of the past slopes, the newest first.
         corrector: Weights of the slope at the end of the step and then the past ones; empty for no corrector.
     """
 
+    numbers: Numbers
     ratio: float
     std: float
     predictor: list[float]
@@ -67,6 +69,7 @@ class Multistep(Solver):
     predictor: float
     corrector: int = 0
     starter: type[RungeKutta] = Heun
+    _plan: tuple[Tensor, Path, list[Step]] | None = None
 
     def variable(self, path: Path, times: Tensor) -> Tensor:
         """That of the polynomials at ``times``; where it is infinite, a slope serves for order 1 only."""
@@ -116,14 +119,19 @@ class Multistep(Solver):
         return 0 if self.corrector else min(max(math.ceil(self.predictor) - 2, 0), self.steps)
 
     def plan(self, path: Path, times: Tensor) -> list[Step]:
-        """All steps in numbers."""
+        """All steps in numbers; those of the last run if they are the same."""
+        if self._plan is None or self._plan[0] is not times or self._plan[1] != path:
+            self._plan = (times, path, self._new_plan(path, times))
+        return self._plan[2]
+
+    def _new_plan(self, path: Path, times: Tensor) -> list[Step]:
         variable, totals, steps = self.variable(path, times), self.totals(path, times), len(times) - 1
         more = round(self.predictor % 1 * steps)  # steps with a slope more
         past = [math.floor(self.predictor) + (n < more) for n in range(steps)]
         predictors = self._weights(path, variable, totals, past, 0)
         correctors = self._weights(path, variable, totals[:-1], [self.corrector] * (steps - 1), 1)
-        numbers = self.ratios(path, times).tolist(), self.stds(path, times).tolist()
-        return list(map(Step, *numbers, predictors, [*correctors, []]))
+        columns = path.numbers(times[:-1]), self.ratios(path, times).tolist(), self.stds(path, times).tolist()
+        return list(map(Step, *columns, predictors, [*correctors, []]))
 
     def _weights(self, path: Path, variable: Tensor, totals: Tensor, past: list[int], new: int) -> list[list[float]]:
         """For each step the weights of ``new`` (0 or 1) slopes at its end and up to ``past`` before it."""
@@ -149,14 +157,14 @@ class Multistep(Solver):
         base = x = x.clone() if mine else x
         for n, (t, step) in enumerate(zip(times.to(x), plan, strict=False)):
             prediction = field(x, t, cond)
-            slope = self.coordinates.slope(prediction)
+            slope = self.coordinates.slope(prediction, step.numbers)
             slope = slope.clone() if slope is x else slope  # a field may return the very state
             if n and plan[n - 1].corrector:
                 base = advance(base, 1.0, plan[n - 1].corrector, [slope, *history], mine)
                 yield base
             history.appendleft(slope)
             if n < len(opening):
-                base = x = take(opening[n], field, base, cond, opening[n].coordinates.slope(prediction))
+                base = x = take(opening[n], field, base, cond, opening[n].coordinates.slope(prediction, step.numbers))
                 yield x
                 continue
             base = advance(base, step.ratio, (), (), mine)

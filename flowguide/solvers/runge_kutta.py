@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
-from ..paths import Path
+from ..paths import Numbers, Path
 from . import coordinates as systems
 from .base import Solver, solvers
 from .coordinates import STRAIGHT, Coordinates
@@ -25,14 +25,16 @@ class Stage(NamedTuple):
     """A state inside a step, ``ratio * x + sum(weights * slopes)``, and the time at which it is."""
 
     time: Tensor
+    numbers: Numbers
     ratio: float
     weights: list[float]
 
 
 class Step(NamedTuple):
-    """The stages of a step from the second on, and last its end."""
+    """The stages of a step from the second on, and last its end; ``numbers`` are the coefficients at its beginning."""
 
     coordinates: Coordinates
+    numbers: Numbers
     stages: list[Stage]
 
 
@@ -73,7 +75,7 @@ class RungeKutta(Solver):
         overwrite = False  # the first state is the caller's
         plan = self.plan(field.path, times[:-1], times[1:], self.coordinates, x)
         for t, step in zip(times.to(x), plan, strict=False):
-            first = step.coordinates.slope(field(x, t, cond))
+            first = step.coordinates.slope(field(x, t, cond), step.numbers)
             x = take(step, field, x, cond, first, overwrite)
             overwrite = not torch.is_grad_enabled()
             yield x
@@ -83,10 +85,11 @@ class RungeKutta(Solver):
         """The steps between two rows of times, in numbers; the times of stages in dtype and device of ``x``."""
         finite = coordinates.clock(path, begin).isfinite() & coordinates.clock(path, end).isfinite()
         steps: dict[int, Step] = {}
+        numbers = path.numbers(begin)
         for system, where in ((coordinates, finite), (STRAIGHT, ~finite)):
             columns = cls.stages(path, begin[where], end[where], system, x)
             for n, *stages in zip(where.nonzero().flatten().tolist(), *columns, strict=True):
-                steps[n] = Step(system, stages)
+                steps[n] = Step(system, numbers[n], stages)
         return [steps[n] for n in range(len(begin))]
 
     @classmethod
@@ -100,13 +103,13 @@ class RungeKutta(Solver):
             at = end if node == 1 else torch.minimum(coordinates.time(path, start + node * lengths), end)
             scale = coordinates.scale(path, at)
             weights = (scale * lengths)[:, None] * torch.tensor(row, dtype=torch.float64)
-            columns.append(stages_of(at, scale / coordinates.scale(path, begin), weights, x))
+            columns.append(stages_of(path, at, scale / coordinates.scale(path, begin), weights, x))
         return columns
 
 
-def stages_of(at: Tensor, ratio: Tensor, weights: Tensor, x: Tensor) -> list[Stage]:
+def stages_of(path: Path, at: Tensor, ratio: Tensor, weights: Tensor, x: Tensor) -> list[Stage]:
     """One stage per step, of rows of numbers."""
-    return list(map(Stage, at.to(x).unbind(), ratio.tolist(), weights.tolist()))
+    return list(map(Stage, at.to(x).unbind(), path.numbers(at), ratio.tolist(), weights.tolist()))
 
 
 def take(step: Step, field: Field, x: Tensor, cond: Tensor | None, first: Tensor, overwrite: bool = False) -> Tensor:
@@ -115,7 +118,7 @@ def take(step: Step, field: Field, x: Tensor, cond: Tensor | None, first: Tensor
     *inner, end = step.stages
     for stage in inner:
         state = advance(x, stage.ratio, stage.weights, slopes)
-        slopes.append(step.coordinates.slope(field(state, stage.time, cond)))
+        slopes.append(step.coordinates.slope(field(state, stage.time, cond), stage.numbers))
     return advance(x, end.ratio, end.weights, slopes, overwrite)
 
 

@@ -49,5 +49,5 @@ class DPMpp2S(Midpoint):
         for at, row in ((middle, [1.0]), (end, [0.0, 1.0])):
             weight = -path.alpha(at) * torch.expm1(start - path.half_log_snr(at))
             weights = weight[:, None] * torch.tensor(row, dtype=torch.float64)
-            columns.append(stages_of(at, path.sigma(at) / path.sigma(begin), weights, x))
+            columns.append(stages_of(path, at, path.sigma(at) / path.sigma(begin), weights, x))
         return columns

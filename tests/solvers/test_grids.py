@@ -9,7 +9,9 @@ import flowguide as fg
 
 from .problems import exact, start
 
-every_grid = pytest.mark.parametrize("name", [name for name in fg.solvers.grids.names() if name != "explicit"])
+every_grid = pytest.mark.parametrize(
+    "name", [name for name in fg.solvers.grids.names() if name not in {"explicit", "optimized"}]
+)
 
 
 def times_of(grid: object, path: str = "linear", steps: int = 10, **options: float) -> torch.Tensor:
