@@ -60,12 +60,13 @@ def trajectories(settings: dict[str, Any], folder: Path) -> None:
     field = MixtureField(toy, paths.registry.build_from(config.path))
     solver = solvers.registry.build_from(config.solver)
     cond = torch.full((config.num,), config.cond)
-    start = field.path.prior((config.num, 2), config.seed, dtype=torch.float64)
     times = solver.times(field)
+    start = field.path.prior((config.num, 2), config.seed, t=float(times[0]), dtype=torch.float64)
+    noise = {"seed": config.seed} if solver.stochastic else {}
     states = {}
     for w in weights_of(config.guidance):
         rule = guidance.registry.build_from({**config.guidance, "w": w}, field)
-        states[w] = solver.trajectory(rule, start, cond)
+        states[w] = solver.trajectory(rule, start, cond, **noise)
 
     files = save(figure(field, states, times, cond, config.drawn), folder / "trajectories")
     write_numbers(field, states, times, cond, settings, folder)

@@ -1,9 +1,9 @@
 """Solvers of other libraries on the problems of the accuracy benchmark, as many of them as are installed.
 
-    pip install diffusers azula flow_matching torchdiffeq
+    pip install 'flowguide[bench]'
 
-Each entry takes a problem and a number of steps and gives the state at sigma = 0, having called ``problem.predict`` once
-for each evaluation of the field. [t] is uniform in the library's own time; [u] runs the VP problem in
+Each entry takes a problem and a number of steps and gives the state at sigma = 0, having called ``problem.predict``
+once for each evaluation of the field. [t] is uniform in the library's own time; [u] runs the VP problem in
 straight coordinates, which none of them does by itself: x is rescaled so that the path is rectified flow.
 """
 
@@ -13,12 +13,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from oracles import DOUBLE, Problem
 from torch import Tensor
 from torch.nn import Module
 
 import flowguide as fg
-
-from .oracles import DOUBLE, Problem
 
 Run = Callable[[Problem, int], Tensor]
 

@@ -1,7 +1,8 @@
 """Accuracy per evaluation: how far a solver ends from where the flow ends, for 5 to 50 evaluations of the field.
 
-    python -m analysis.benchmarks.solver_accuracy                    # ours, and those peers that are installed
-    python -m analysis.benchmarks.solver_accuracy --peers peers.csv  # and figures measured elsewhere, by the same rules
+    pip install 'flowguide[bench]'                                   # the peers, without which ours run alone
+    python analysis/benchmarks/solver_accuracy.py
+    python analysis/benchmarks/solver_accuracy.py --peers peers.csv  # and figures measured elsewhere, by the same rules
 
 The problems are exact, two labelled Gaussian mixtures (2-D and 64-D) guided with w = 1, 2 and 4, on DDPM's schedule
 ("vp") and on rectified flow ("flow"). The error is the RMSE in float64 over samples and coordinates to a solution good
@@ -19,12 +20,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from oracles import DOUBLE, Problem, problems
+from peers import installed, noisiest
 
 import flowguide as fg
 from flowguide import drawing
-
-from .oracles import DOUBLE, Problem, problems
-from .peers import installed, noisiest
 
 BUDGETS = (5, 8, 10, 15, 20, 30, 50)
 TUNED = {"name": "shifted", "shift": 1.4, "power": 1.5}

@@ -3,8 +3,8 @@
     python analysis/benchmarks/solver_overhead.py
 
 Hand-written and ours run in turn, and the quickest of several rounds counts. The hand-written loops are what one would
-write: ``x = x + dt * f(x)``. To hold, with 100 steps on (4096, 2) and (64, 3, 32, 32): 1.3 and 1.0. The last rows have no
-such loop and are compared with Euler's.
+write: ``x = x + dt * f(x)``. To hold, with 100 steps on (4096, 2) and (64, 3, 32, 32): 1.3 and 1.0. The last rows have
+no such loop and are compared with Euler's.
 """
 
 import math

@@ -5,7 +5,7 @@ from .base import solvers
 
 # Steps from which so many slopes predict (half: one more in the first half of the steps). Few steps are long beside the
 # features of the field, and high orders overshoot.
-_SLOPES = {1: 1.5, 17: 2.5, 20: 3.5, 26: 4.0, 40: 4.5, 50: 5.0}
+_SLOPES = {1: 1.5, 14: 2.0, 17: 2.5, 20: 3.5, 26: 4.0, 40: 4.5, 50: 5.0}
 
 
 @solvers.register("auto")

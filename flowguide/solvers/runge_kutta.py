@@ -66,19 +66,26 @@ class RungeKutta(Solver):
     ) -> None:
         super().__init__(steps, grid, t_start, t_end)
         self.coordinates: Coordinates = systems.registry.build(coordinates)
+        self._kept: tuple[object, list[Step]] = (None, [])
 
     @property
     def evaluations(self) -> int:
         return self.steps * len(self.b)
 
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor) -> Iterator[Tensor]:
-        overwrite = False  # the first state is the caller's
-        plan = self.plan(field.path, times[:-1], times[1:], self.coordinates, x)
-        for t, step in zip(times.to(x), plan, strict=False):
+        mine = not torch.is_grad_enabled()  # states may be overwritten, but for the caller's
+        x = x.clone() if mine else x
+        for t, step in zip(times.to(x).unbind(), self._plan(field.path, times, x), strict=False):
             first = step.coordinates.slope(field(x, t, cond), step.numbers)
-            x = take(step, field, x, cond, first, overwrite)
-            overwrite = not torch.is_grad_enabled()
+            x = take(step, field, x, cond, first, mine)
             yield x
+
+    def _plan(self, path: Path, times: Tensor, x: Tensor) -> list[Step]:
+        """All steps; those of the last run if they are the same."""
+        key = (id(times), path, x.dtype, x.device)
+        if self._kept[0] != key:
+            self._kept = (key, self.plan(path, times[:-1], times[1:], self.coordinates, x))
+        return self._kept[1]
 
     @classmethod
     def plan(cls, path: Path, begin: Tensor, end: Tensor, coordinates: Coordinates, x: Tensor) -> list[Step]:

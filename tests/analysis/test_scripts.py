@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import quality_vs_nfe
 import quality_vs_w
 import quickstart
 import samples
@@ -53,6 +54,43 @@ def test_the_figure_marks_the_best_w() -> None:
     assert titles == ["lowest at w = 1: 1", "highest at w = 0: 3"]
     assert all(ax.get_xlabel() and ax.get_ylabel() for ax in figure.axes)
     assert "not Inception FID" in figure.get_supxlabel()
+
+
+def test_quality_vs_nfe(run: Path) -> None:
+    words = [str(run), "nfe=[2,4]", "solvers=[{name: auto}, {name: rk4}, {name: dpmpp_2m_sde, grid: log_snr}]"]
+    words += ["guidance.w=[1,2]", "seeds=[0]", "num=20", *JUDGE]
+    script(quality_vs_nfe.quality_vs_nfe, "analysis/quality_vs_nfe", words, example="x")
+    assert is_drawn(run / "analysis" / "quality_vs_nfe")
+    rows = list(csv.DictReader((run / "analysis" / "quality_vs_nfe.csv").open()))
+    assert [(r["solver"], r["nfe"], r["steps"], r["w"]) for r in rows[:5]] == [
+        ("auto", "2", "2", "1.0"),
+        ("auto", "2", "2", "2.0"),
+        ("auto", "4", "4", "1.0"),
+        ("auto", "4", "4", "2.0"),
+        ("rk4", "4", "1", "1.0"),  # which takes four evaluations a step
+    ]
+    assert rows[-1]["solver"] == "real data"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nfe=[0]"], "nfe must be a list of numbers of evaluations"),
+        (["solvers=[]"], "solvers must be a list of solver nodes"),
+        (["solvers=[{name: torchdiffeq}]"], "torchdiffeq chooses its own number of evaluations"),
+        (["solvers=[{name: heunn}]"], "did you mean 'heun'"),
+    ],
+)
+def test_quality_vs_nfe_says_what_is_wrong(run: Path, words: list[str], sentence: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        script(quality_vs_nfe.quality_vs_nfe, "analysis/quality_vs_nfe", [str(run), *words], example="x")
+    assert sentence in capsys.readouterr().err
+
+
+def test_trajectories_of_the_sde(tmp_path: Path) -> None:
+    words = ["solver=euler_maruyama", "solver.diffusion=matched", "solver.steps=20", "num=40", f"out={tmp_path}"]
+    script(trajectories.trajectories, "analysis/trajectories", words)
+    assert is_drawn(tmp_path / "trajectories")
 
 
 def test_samples(run: Path) -> None:
