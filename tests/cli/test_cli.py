@@ -22,14 +22,14 @@ def test_train_then_sample(moons: Run) -> None:
     assert again.code == 0
     assert "trained: runs/moons" in again.out
     ended = moons("sample", "runs/moons", "num=7", "guidance.w=3", "solver.steps=4")
-    assert "7 samples, 8 evaluations of the field: runs/moons/samples/cfg_w3_heun4_seed0.png" in ended.out
-    tensors = load_file("runs/moons/samples/cfg_w3_heun4_seed0.safetensors")
+    assert "7 samples, 4 evaluations of the field: runs/moons/samples/cfg_w3_auto4_seed0.png" in ended.out
+    tensors = load_file("runs/moons/samples/cfg_w3_auto4_seed0.safetensors")
     assert tensors["data"].shape == (7, 2)
     assert tensors["labels"].tolist() == [0, 1, 0, 1, 0, 1, 0]
-    assert Image.open("runs/moons/samples/cfg_w3_heun4_seed0.png").size[0] > 400
+    assert Image.open("runs/moons/samples/cfg_w3_auto4_seed0.png").size[0] > 400
     # The same as from Python.
     field = fg.guidance.build("cfg", fg.load("runs/moons"), w=3.0)
-    expected = fg.sample(field, (7, 2), tensors["labels"], fg.solvers.build("heun", steps=4))
+    expected = fg.sample(field, (7, 2), tensors["labels"], fg.solvers.build("auto", steps=4))
     assert torch.allclose(tensors["data"], expected)
 
 
@@ -38,9 +38,9 @@ def test_train_then_sample(moons: Run) -> None:
     [
         (["solver=euler", "cond=1", "num=3"], "cfg_w1_euler20_seed0"),
         (["solver=torchdiffeq", "seed=5", "cond=[0,1,1]", "num=3"], "cfg_w1_torchdiffeq20_seed5"),
-        (["~guidance", "num=1"], "unguided_heun20_seed0"),
-        (["guidance.w=[0,1,2]", "num=3"], "cfg_heun20_seed0"),
-        (["ema=false", "num=2", "batch_size=1"], "cfg_w1_heun20_seed0"),
+        (["~guidance", "num=1"], "unguided_auto20_seed0"),
+        (["guidance.w=[0,1,2]", "num=3"], "cfg_auto20_seed0"),
+        (["ema=false", "num=2", "batch_size=1"], "cfg_w1_auto20_seed0"),
     ],
 )
 def test_ways_to_sample(moons: Run, words: list[str], title: str) -> None:
