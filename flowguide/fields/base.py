@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..paths import Path, Prediction
+from .run import Run
 
 
 class Field(nn.Module, ABC):
@@ -21,10 +22,14 @@ class Field(nn.Module, ABC):
         path: The probability path whose states it takes.
         num_classes: Number of labels it can be conditioned on; None if it is unconditional or conditioned otherwise.
         t_min, t_max: The times at which it can be evaluated: the path's, unless its kind of prediction leaves one out.
+        between_steps: Whether it acts between the steps of a solver (:meth:`after_step`).
+        draws: Whether it draws random numbers, and so needs the seed of the run.
     """
 
     path: Path
     num_classes: int | None = None
+    between_steps: bool = False
+    draws: bool = False
 
     @property
     def t_min(self) -> float:
@@ -53,6 +58,14 @@ class Field(nn.Module, ABC):
         if not isinstance(t, Tensor) or t.dtype != x.dtype or t.device != x.device:
             t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
         return self.predict(x, t, cond)
+
+    def for_run(self, run: Run) -> "Field":
+        """The field that a run of a solver evaluates: itself, or a fresh copy with the state of this run."""
+        return self
+
+    def after_step(self, x: Tensor, step: int) -> Tensor:
+        """The states to go on with after ``step`` steps, shape (B, *); asked for if ``between_steps``."""
+        return x
 
     def drop(self, cond: Tensor, mask: Tensor) -> Tensor:
         """``cond`` with the samples in ``mask``, shape (B,), made unconditional: per sample, never per batch."""

@@ -39,6 +39,7 @@ class TorchDiffEq(Solver):
     """
 
     order = 5
+    remembers = True  # its own step length
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..fields import Field
+from ..fields import Field, Run
 from ..registry import Registry
 from .grids import Grid, grids
 from .wiener import Wiener
@@ -31,10 +31,14 @@ class Solver(ABC):
     Attributes:
         order: Order of convergence.
         strong_order: Strong order for SDEs; None if the solver draws no noise.
+        remembers: Whether a step builds on earlier ones, so that steps cannot be taken one by one.
+        draws: How many numbered draws of noise a step of a stochastic solver makes.
     """
 
     order: int
     strong_order: float | None = None
+    remembers: bool = False
+    draws: int = 1
 
     def __init__(
         self,
@@ -118,40 +122,56 @@ class Solver(ABC):
         Raises:
             ValueError: if arguments do not fit, or the field returns a number that is not finite.
         """
-        times, noise = self._check(field, x, cond), self._noise(seed, first)
-        (state,) = deque(self.states(field, x, cond, times, *noise), maxlen=1)
+        run = self._check(field, x, cond, seed, first)
+        (state,) = deque(self._run(field, x, run), maxlen=1)
         # One look at the end. Only a failed run is run again, to find the step: looking at every step would make a
         # GPU wait for each.
         if _is_broken(state):
-            self._locate(self.states(field, x, cond, times, *noise), times)
+            self._locate(self._run(field, x, run), run.times)
         return state
 
     def trajectory(
         self, field: Field, x: Tensor, cond: Tensor | None = None, *, seed: int | None = None, first: int = 0
     ) -> Tensor:
         """All states on the way, shape (steps + 1, B, *), the first being ``x``; otherwise as :meth:`solve`."""
-        times, noise = self._check(field, x, cond), self._noise(seed, first)
-        states = torch.stack([x, *(state.clone() for state in self.states(field, x, cond, times, *noise))])
+        run = self._check(field, x, cond, seed, first)
+        states = torch.stack([x, *(state.clone() for state in self._run(field, x, run))])
         if _is_broken(states[-1]):
-            self._locate(iter(states[1:]), times)
+            self._locate(iter(states[1:]), run.times)
         return states
 
-    def _check(self, field: Field, x: Tensor, cond: Tensor | None) -> Tensor:
+    def _run(self, field: Field, x: Tensor, run: Run) -> Iterator[Tensor]:
+        """The states of a run, of a field that may take part in it."""
+        field = field.for_run(run)
+        noise = (Wiener(run.seed, run.first),) if self.stochastic else ()
+        if not field.between_steps:
+            yield from self.states(field, x, run.cond, run.times, *noise)
+            return
+        if self.remembers:
+            raise ValueError(
+                f"{type(field).__name__} acts between steps, and {type(self).__name__} builds its steps on earlier "
+                f"ones: choose a solver of single steps, such as heun or ddim"
+            )
+        for n in range(len(run.times) - 1):
+            (x,) = self.states(
+                field, x, run.cond, run.times[n : n + 2], *(each.later(n * self.draws) for each in noise)
+            )
+            x = field.after_step(x, n + 1)
+            yield x
+
+    def _check(self, field: Field, x: Tensor, cond: Tensor | None, seed: int | None, first: int) -> Run:
         if not x.is_floating_point() or x.ndim < 2 or len(x) < 1:
             raise ValueError(
                 f"states are floating-point tensors of shape (B, *), not {x.dtype} of shape {tuple(x.shape)}"
             )
         field.check_condition(cond, len(x))
-        return self.times(field)
-
-    def _noise(self, seed: int | None, first: int) -> tuple[Wiener, ...]:
-        if self.stochastic and seed is None:
-            raise ValueError(f"{type(self).__name__} draws noise: it needs a seed")
-        if not self.stochastic and seed is not None:
+        if seed is None and (self.stochastic or field.draws):
+            raise ValueError(f"{type(self if self.stochastic else field).__name__} draws noise: it needs a seed")
+        if seed is not None and not (self.stochastic or field.draws):
             raise ValueError(
                 f"{type(self).__name__}, as it is set, solves the ODE and draws no noise: it takes no seed"
             )
-        return (Wiener(seed, first),) if seed is not None else ()
+        return Run(self.times(field), cond, seed, first)
 
     def _locate(self, states: Iterator[Tensor], times: Tensor) -> None:
         for step, state in enumerate(states):

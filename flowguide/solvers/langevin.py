@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ..fields import Field
 from .base import Solver, solvers
-from .multistep import Multistep
 from .runge_kutta import advance
 from .wiener import Wiener
 
@@ -50,7 +49,7 @@ class Langevin(Solver):
         super().__init__(steps, grid, t_start, t_end)
         node = {"name": predictor} if isinstance(predictor, str) else predictor
         self.predictor: Solver = solvers.build_from(node, steps=1)
-        if isinstance(self.predictor, Multistep) and math.ceil(self.predictor.predictor) > 1:
+        if self.predictor.remembers:
             raise ValueError(f"langevin needs a predictor that steps without a history; {node['name']} has one")
         if self.predictor.evaluations is None or isinstance(self.predictor, Langevin):
             raise ValueError(f"langevin needs a predictor of single steps; {node['name']} is none")
@@ -59,6 +58,7 @@ class Langevin(Solver):
         if not 0 < snr < math.inf:
             raise ValueError(f"langevin needs snr > 0, not {snr}")
         self.corrections = corrections
+        self.draws = 1 + corrections
         self.snr = snr
         self.order = self.predictor.order
 
@@ -72,24 +72,12 @@ class Langevin(Solver):
 
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor, noise: Wiener) -> Iterator[Tensor]:
         sigmas, at = field.path.sigma(times).tolist(), times.to(x).unbind()
-        each = 1 + self.corrections  # numbers of noise per step
         for n in range(len(times) - 1):
-            own = (_Later(noise, n * each),) if self.predictor.stochastic else ()
+            own = (noise.later(n * self.draws),) if self.predictor.stochastic else ()
             (x,) = self.predictor.states(field, x, cond, times[n : n + 2], *own)
             for m in range(self.corrections):
                 # In units of sigma, so that nothing is divided by it: epsilon s = -2 r^2 sigma eps.
                 error = field(x, at[n + 1], cond).noise
                 weights = [-2 * self.snr**2 * sigmas[n + 1], 2 * self.snr * sigmas[n + 1]]
-                x = advance(x, 1.0, weights, [error, noise(n * each + 1 + m, x)])
+                x = advance(x, 1.0, weights, [error, noise(n * self.draws + 1 + m, x)])
             yield x
-
-
-class _Later(Wiener):
-    """The same noise, from a later step on."""
-
-    def __init__(self, noise: Wiener, steps: int) -> None:
-        super().__init__(noise.seed, noise.first)
-        self.noise, self.steps = noise, steps
-
-    def __call__(self, step: int, x: Tensor, draw: int = 0) -> Tensor:
-        return self.noise(self.steps + step, x, draw)

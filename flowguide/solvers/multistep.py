@@ -111,6 +111,10 @@ class Multistep(Solver):
         return torch.stack(shares, 1)
 
     @property
+    def remembers(self) -> bool:
+        return max(math.ceil(self.predictor), self.corrector) > 1
+
+    @property
     def evaluations(self) -> int:
         return self.steps + self._starts * (len(self.starter.b) - 1)
 

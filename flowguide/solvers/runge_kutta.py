@@ -66,7 +66,7 @@ class RungeKutta(Solver):
     ) -> None:
         super().__init__(steps, grid, t_start, t_end)
         self.coordinates: Coordinates = systems.registry.build(coordinates)
-        self._kept: tuple[object, list[Step]] = (None, [])
+        self._kept: tuple = (None, None, None, None, [])
 
     @property
     def evaluations(self) -> int:
@@ -82,10 +82,11 @@ class RungeKutta(Solver):
 
     def _plan(self, path: Path, times: Tensor, x: Tensor) -> list[Step]:
         """All steps; those of the last run if they are the same."""
-        key = (id(times), path, x.dtype, x.device)
-        if self._kept[0] != key:
-            self._kept = (key, self.plan(path, times[:-1], times[1:], self.coordinates, x))
-        return self._kept[1]
+        kept, *key, plan = self._kept
+        if kept is not times or key != [path, x.dtype, x.device]:
+            plan = self.plan(path, times[:-1], times[1:], self.coordinates, x)
+            self._kept = (times, path, x.dtype, x.device, plan)
+        return plan
 
     @classmethod
     def plan(cls, path: Path, begin: Tensor, end: Tensor, coordinates: Coordinates, x: Tensor) -> list[Step]:

@@ -19,13 +19,20 @@ class Wiener:
     Args:
         seed: Integer in [0, 2^64).
         first: Index of the sample in row 0 of a batch.
+        start: Number of the step that is called 0.
     """
 
-    def __init__(self, seed: int, first: int = 0) -> None:
+    def __init__(self, seed: int, first: int = 0, start: int = 0) -> None:
         self.seed = seed
         self.first = first
+        self.start = start
+
+    def later(self, steps: int) -> "Wiener":
+        """The same noise from a later step on, which it calls 0."""
+        return Wiener(self.seed, self.first, self.start + steps)
 
     def __call__(self, step: int, x: Tensor, draw: int = 0) -> Tensor:
         """Numbers for a step, of the shape, dtype and device of ``x``; ``draw`` 0 or 1 if the step needs two."""
+        step += self.start
         stream = _FIRST_STREAM + _DRAWS * step + draw
         return normal(x.shape, self.seed, stream=stream, first=self.first, device=x.device, dtype=x.dtype)

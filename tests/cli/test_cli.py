@@ -185,7 +185,7 @@ MISTAKES = [
     (["sample", "runs/moons", "guidance.w=[1,2]"], ["w has 2 weights for 64 samples"]),
     (["sample", "runs/moons", "solver.steps=0"], ["at least 1 step, not 0"]),
     (["sample", "runs/moons", "solver.t_end=2"], ["inside [0, 1]", "got 0 to 2"]),
-    (["sample", "runs/moons", "solver.grid=foo"], ["unknown grid 'foo'"]),
+    (["sample", "runs/moons", "solver=euler", "solver.grid=foo"], ["unknown grid 'foo'"]),
     (["sample", "runs/moons", "solver=heum"], ["unknown solver 'heum'; did you mean 'heun'"]),
     (["sample", "runs/moons", "cond=7"], ["cond must be a label from 0 to 1", "not 7"]),
     (["sample", "runs/moons", "cond=[0,1]"], ["cond lists 2 labels for num=64 samples"]),
