@@ -71,13 +71,14 @@ def figure(rows: list[Row], name: str) -> Any:
     """One panel per guidance weight."""
     drawing.use_style()
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     *points, real = rows
     weights = list(dict.fromkeys(row["w"] for row in points))
     labels = list(dict.fromkeys(row["solver"] for row in points))
     metric = metrics.registry.get(name)
     panels, axes = plt.subplots(
-        1, len(weights), figsize=(drawing.PAGE, 2.6), layout="constrained", squeeze=False, sharey=True
+        1, len(weights), figsize=(drawing.PAGE, 2.4), layout="constrained", squeeze=False, sharey=True
     )
     for w, ax in zip(weights, axes[0], strict=True):
         for solver, colour in zip(labels, drawing.COLOURS, strict=False):
@@ -89,7 +90,10 @@ def figure(rows: list[Row], name: str) -> Any:
         ax.set_xticks(budgets, map(str, budgets))
         ax.minorticks_off()
     axes[0][0].set_ylabel(metric.title)
-    axes[0][-1].legend(loc="upper right", ncols=2)
+    axes[0][0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[0][0].yaxis.set_major_formatter("{x:g}")
+    handles, names = axes[0][0].get_legend_handles_labels()
+    panels.legend(handles, names, loc="outside right center")
     return panels
 
 
