@@ -76,8 +76,10 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
     config = SampleConfig(**check_options("the command", SampleConfig, (), settings))
     solver = solvers.registry.build_from(config.solver)
     model = training.load_generative(config.run, config.ema, config.device)
-    field = model if config.guidance is None else guidance.registry.build_from(config.guidance, model)
-    labels = conditions(config.cond, config.num, model.num_classes)
+    field = model
+    if config.guidance is not None:
+        field = guidance.registry.build_from(training.with_models(config.guidance, model, config.ema), model)
+    labels = conditions(config.cond, config.num, field.num_classes)
     shape = tuple(model.config.shape)
     options = {"batch_size": config.batch_size, "progress": True}
     samples = training.samples(model.config, field, config.num, labels, solver, config.seed, **options).cpu()
@@ -87,7 +89,7 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
     save_file(tensors, folder / f"{config.title}.safetensors", {"config": json.dumps(settings)})
     picture = folder / f"{config.title}.png"
     if len(shape) == 3:
-        drawing.save_images(samples, picture, columns=_columns(config, model.num_classes))
+        drawing.save_images(samples, picture, columns=_columns(config, field.num_classes))
     elif shape == (2,):
         drawing.save_points(samples, labels, picture, title=config.title.replace("_", ", "))
     print(f"{config.num} samples, {solver.evaluations} evaluations of the field: {_relative(picture)} and .safetensors")

@@ -8,8 +8,8 @@ With hidden pixels :math:`h_1, \dots, h_n` at the lowest resolution, learned pos
 
 in every head.
 
-Source: Dhariwal & Nichol (2021), arXiv 2105.05233, section 4.1 (the classifier is "the downsampling trunk of the U-Net
-with an attention pool at the 8x8 layer"); the pool is that of Radford et al. (2021), arXiv 2103.00020, section 2.4.
+Source: Dhariwal & Nichol (2021), arXiv 2105.05233, section 4.3; the pool is that of Radford et al. (2021),
+arXiv 2103.00020, section 2.4.
 """
 
 from collections.abc import Sequence
