@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import guidance, solvers, training
+from ..fields import Field, Posterior
 from ..options import check_options
 
 
@@ -60,11 +61,14 @@ def train(settings: dict[str, Any], folder: Path) -> None:
     """Train, and say what to do next."""
     shown = _relative(folder)
     try:
-        training.train({**settings, "run": str(shown), "out": str(shown)}, shown)
+        model = training.train({**settings, "run": str(shown), "out": str(shown)}, shown)
     except training.Interrupted as stop:
         raise training.Interrupted(f"{stop}. Everything is in {shown}") from None
     print(f"trained: {shown}")
-    print(f"next:    flowguide sample {shown}    or    flowguide evaluate {shown}")
+    if isinstance(model, Field):
+        print(f"next:    flowguide sample {shown}    or    flowguide evaluate {shown}")
+    elif isinstance(model, Posterior):
+        print(f"next:    flowguide sample RUN guidance=classifier guidance.classifier={shown}")
 
 
 def sample(settings: dict[str, Any], folder: Path) -> None:
