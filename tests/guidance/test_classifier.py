@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import states, weights
+from strategies import network_posterior, states, weights
 from torch import Tensor
 
 import flowguide as fg
-from flowguide.fields import MixturePosterior, NetworkPosterior, Posterior
+from flowguide.fields import MixturePosterior, Posterior
 from flowguide.paths import KINDS
 
 close = {"rtol": 1e-8, "atol": 1e-8}
@@ -38,15 +38,6 @@ def exact(field: fg.MixtureField) -> MixturePosterior:
 
 def toy(path: str = "linear", std: float = 0.4) -> fg.MixtureField:
     return fg.MixtureField(fg.oracle.ring(3, std=std), fg.paths.build(path))
-
-
-def network_posterior(path: str, shape: tuple[int, ...] = (2,), name: str = "mlp_classifier") -> NetworkPosterior:
-    """A classifier with random weights: what it says is nonsense, and must be finite all the same."""
-    torch.manual_seed(0)
-    network = fg.networks.build(name, **fg.networks.registry.get(name).options_for(shape, 3))
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return NetworkPosterior(network, fg.paths.build(path)).eval().requires_grad_(False)
 
 
 @given(states(), weights, st.booleans())
@@ -87,20 +78,6 @@ def test_every_kind_is_tilted_alike(state, kind: str, w: float) -> None:
 
 
 @given(states())
-def test_probabilities_sum_to_one_and_gradients_to_zero(state) -> None:
-    field, x, t, _ = state
-    classifier = exact(field)
-    probabilities = classifier(x, t).exp()
-    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(x), dtype=x.dtype))
-    torch.testing.assert_close(probabilities, field.posterior(x, t))
-    mean = sum(
-        probabilities[:, y : y + 1] * classifier.gradient(x, t, torch.full((len(x),), y))
-        for y in range(field.num_classes)
-    )
-    torch.testing.assert_close(mean, torch.zeros_like(x), rtol=0, atol=1e-9)
-
-
-@given(states())
 def test_a_weight_and_a_label_per_sample(state) -> None:
     """Samples without a label are not guided, whatever their weight."""
     field, x, t, y = state
@@ -126,18 +103,6 @@ def test_a_trained_classifier_is_finite_at_both_ends(path: str, dtype: torch.dty
             assert getattr(prediction, kind).isfinite().all(), (kind, t)
             assert getattr(prediction, kind).dtype == dtype
         assert not torch.equal(prediction.data, field(x, t).data) or t == rule.t_max
-
-
-def test_the_gradient_is_that_of_the_log_probability() -> None:
-    """Against finite differences, for a network and for the exact posterior."""
-    field = toy("vp")
-    x, y = torch.randn(4, 2, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
-    t = torch.tensor([0.1, 0.3, 0.6, 0.9], dtype=torch.float64)
-    for classifier in (network_posterior("vp").double(), exact(field)):
-        g = classifier.gradient(x, t, y)
-        for axis in torch.eye(2, dtype=torch.float64) * 1e-5:
-            slope = (classifier.log_prob(x + axis, t, y) - classifier.log_prob(x - axis, t, y)) / 2e-5
-            torch.testing.assert_close((field.path.at(t, x).alpha * g) @ axis / 1e-5, slope, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("path", ["vp", "ddpm"])
@@ -194,29 +159,6 @@ def test_likelihoods_go_through_it() -> None:
         for rule in (guided(field, exact(field), 2.0), fg.guidance.build("cfg", field, w=2.0))
     )
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize(("name", "shape"), [("unet_encoder", (1, 8, 8)), ("mlp_classifier", (2,))])
-def test_gradients_can_be_differentiated_only_where_they_are_recorded(name: str, shape: tuple[int, ...]) -> None:
-    classifier = network_posterior("linear", shape, name)
-    x, y = torch.randn(2, *shape, requires_grad=True), torch.tensor([0, 1])
-    gradient = classifier.gradient(x, 0.6, y)
-    (second,) = torch.autograd.grad(gradient.square().sum(), x)
-    assert second.abs().sum() > 0
-    with torch.no_grad():
-        assert not classifier.gradient(x, 0.6, y).requires_grad
-    assert not classifier.gradient(x.detach(), 0.6, y).requires_grad
-
-
-def test_autocast_and_half_precision_leave_the_gradient_in_float32() -> None:
-    classifier = network_posterior("linear")
-    x, y = torch.randn(5, 2), torch.tensor([0, 1, 2, 0, 1])
-    expected = classifier.gradient(x, 0.6, y)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(classifier.gradient(x, 0.6, y), expected)
-    half = classifier.gradient(x.bfloat16(), 0.6, y)
-    assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(half.float(), expected, rtol=0.1, atol=0.02)
 
 
 def test_an_unconditional_field_can_be_guided() -> None:
@@ -281,10 +223,6 @@ class Texts(fg.Field):
         (lambda: guided(toy(), exact(toy()), [1.0, 2.0])(torch.zeros(3, 2), 0.5, torch.tensor([0, 1, 2])),
          "w has 2 weights for 3 samples"),
         (lambda: guided(toy(), exact(toy()))(torch.zeros(1, 2), 0.5, torch.tensor([7])), "label 7 is not one of the 3"),
-        (lambda: exact(toy()).log_prob(torch.zeros(1, 2), 0.5, torch.tensor([-1])), "label -1 is not one of the 3"),
-        (lambda: NetworkPosterior(fg.networks.build("convnet", channels=1, num_classes=3), toy().path),
-         "ConvNet classifies clean data and takes no time"),
-        (lambda: NetworkPosterior(fg.networks.build("mlp", dim=2), toy().path), "MLP is none"),
     ],
 )  # fmt: skip
 def test_says_what_is_wrong(make, words: str) -> None:
