@@ -97,6 +97,17 @@ def test_trajectories(tmp_path: Path) -> None:
     assert len(rows) == 3 * 11 * 10
 
 
+def test_trajectories_guided_by_a_trained_classifier(tmp_path: Path) -> None:
+    classifier, out = tmp_path / "classifier", tmp_path / "toy"
+    tiny = ["training.steps=200", "training.batch_size=64", "network.width=16", "data.count=500", "device=cpu"]
+    chosen = ["data=eight_gaussians", "network=mlp_classifier", "objective=noisy_classifier"]
+    main(["train", "moons", *chosen, *tiny, f"run={classifier}"])
+    words = ["guidance=classifier", f"guidance.classifier={classifier}", "guidance.w=[0,3]", f"out={out}"]
+    script(trajectories.trajectories, "analysis/trajectories", [*words, "num=100", "solver.steps=10"])
+    result = json.loads((out / "trajectories.json").read_text())["samples"]
+    assert result["w=3"]["posterior"] > 0.5 > result["w=0"]["posterior"]
+
+
 @pytest.mark.parametrize(
     ("task", "name", "words", "expected"),
     [
