@@ -48,15 +48,17 @@ def samples(settings: dict[str, Any], folder: Path) -> None:
     solver = solvers.registry.build_from(config.solver)
     model = training.load_generative(config.run, config.ema, config.device)
     data = training.build_dataset(model.config, "train")
-    if len(data.shape) != 3 or model.num_classes is None:
+    node = training.with_models(config.guidance, model, config.ema)
+    rules = [guidance.registry.build_from({**node, "w": w}, model) for w in weights]
+    classes = rules[0].num_classes
+    if len(data.shape) != 3 or classes is None:
         raise ValueError(f"a grid of samples needs a model of labelled images, and {config.run} is one of {data.name}")
-    repeats, classes = config.repeats, model.num_classes
+    repeats = config.repeats
 
     labels = torch.arange(classes).repeat_interleave(repeats)
     real = torch.cat([data.data[data.labels == label][:repeats] for label in range(classes)])
     columns = [real]
-    for w in weights:
-        rule = guidance.registry.build_from({**config.guidance, "w": w}, model)
+    for rule in rules:
         columns.append(training.samples(model.config, rule, len(labels), labels, solver, config.seed).cpu())
     files = drawing.save(figure(columns, classes, weights, repeats), folder / "samples")
     means = {str(w): column.mean().item() for w, column in zip(["real", *weights], columns, strict=True)}

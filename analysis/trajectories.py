@@ -27,6 +27,7 @@ from flowguide.evaluation import weights_of
 from flowguide.fields import MixtureField
 from flowguide.fields.oracle import ring
 from flowguide.options import check_options
+from flowguide.training import with_models
 
 SHOWN = (0.0, 0.5, 0.75, 1.0)  # shares of the steps at which states are drawn
 NAMES = {0: "unconditional", 1: "conditional"}
@@ -64,8 +65,9 @@ def trajectories(settings: dict[str, Any], folder: Path) -> None:
     start = field.path.prior((config.num, 2), config.seed, t=float(times[0]), dtype=torch.float64)
     noise = {"seed": config.seed} if solver.stochastic else {}
     states = {}
+    node = with_models(config.guidance, field)
     for w in weights_of(config.guidance):
-        rule = guidance.registry.build_from({**config.guidance, "w": w}, field)
+        rule = guidance.registry.build_from({**node, "w": w}, field).double()  # as the states, networks in it too
         states[w] = solver.trajectory(rule, start, cond, **noise)
 
     files = save(figure(field, states, times, cond, config.drawn), folder / "trajectories")

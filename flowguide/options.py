@@ -46,7 +46,7 @@ def check_options(
     known = {
         p.name: p for p in parameters if p.name not in taken and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    hints = annotations_of(target)
     checked = {}
     for name, value in options.items():
         if name not in known:
@@ -55,11 +55,16 @@ def check_options(
             checked[name] = _fit(value, hints.get(name, Any))
         except Mismatch:
             expected = describe(hints[name])
-            raise ValueError(f"option {name!r} of {owner} must be {expected}, not {value!r}") from None
+            raise ValueError(f"option {name!r} of {owner} must be {expected}, not {_shown(value)}") from None
     missing = [p.name for p in known.values() if p.default is p.empty and p.name not in checked]
     if missing:
         raise ValueError(f"{owner} needs the option {missing[0]!r} ({describe(hints.get(missing[0], Any))})")
     return checked
+
+
+def annotations_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of the arguments of a class or function."""
+    return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
 
 
 def describe(annotation: Any) -> str:
@@ -77,7 +82,18 @@ def describe(annotation: Any) -> str:
         return "a group of settings"
     if origin in _SEQUENCES:
         return "a list, each entry " + describe(inner[0]) if inner else "a list"
-    return getattr(annotation, "__name__", str(annotation))
+    name = getattr(annotation, "__name__", str(annotation))
+    return f"a {name}" if _is_ours(annotation) else name
+
+
+def _shown(value: Any) -> str:
+    """A value in a sentence: modules and tensors, which would fill pages, by what they are."""
+    return f"a {type(value).__name__}" if _is_ours(type(value)) else repr(value)
+
+
+def _is_ours(annotation: Any) -> bool:
+    """Whether it is a class that a recipe cannot write a value of."""
+    return inspect.isclass(annotation) and annotation.__module__.split(".")[0] in ("torch", "flowguide")
 
 
 def _fit(value: Any, annotation: Any) -> Any:
@@ -103,7 +119,7 @@ def _fit(value: Any, annotation: Any) -> Any:
         return _only(value, isinstance(value, int) and not isinstance(value, bool))
     if annotation in _WORDS:
         return _only(value, isinstance(value, annotation))
-    if inspect.isclass(annotation) and annotation.__module__.split(".")[0] in ("torch", "flowguide"):
+    if _is_ours(annotation):
         return _only(value, isinstance(value, annotation))
     return value
 

@@ -45,3 +45,14 @@ def states(draw: Any, max_dim: int = 3, batch: int = 6) -> tuple[fg.MixtureField
     x = 1.5 * torch.randn(batch, field.mixture.dim, generator=g, dtype=torch.float64)
     t = 0.02 + 0.96 * torch.rand(batch, generator=g, dtype=torch.float64)
     return field, x, t, torch.randint(field.num_classes, (batch,), generator=g)
+
+
+def network_posterior(
+    path: str, shape: tuple[int, ...] = (2,), name: str = "mlp_classifier"
+) -> fg.fields.NetworkPosterior:
+    """A classifier with random weights: what it says is nonsense, and must be finite all the same."""
+    torch.manual_seed(0)
+    network = fg.networks.build(name, **fg.networks.registry.get(name).options_for(shape, 3))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return fg.fields.NetworkPosterior(network, fg.paths.build(path)).eval().requires_grad_(False)

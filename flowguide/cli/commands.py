@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import guidance, solvers, training
+from ..fields import Field, Posterior
 from ..options import check_options
 
 
@@ -60,11 +61,14 @@ def train(settings: dict[str, Any], folder: Path) -> None:
     """Train, and say what to do next."""
     shown = _relative(folder)
     try:
-        training.train({**settings, "run": str(shown), "out": str(shown)}, shown)
+        model = training.train({**settings, "run": str(shown), "out": str(shown)}, shown)
     except training.Interrupted as stop:
         raise training.Interrupted(f"{stop}. Everything is in {shown}") from None
     print(f"trained: {shown}")
-    print(f"next:    flowguide sample {shown}    or    flowguide evaluate {shown}")
+    if isinstance(model, Field):
+        print(f"next:    flowguide sample {shown}    or    flowguide evaluate {shown}")
+    elif isinstance(model, Posterior):
+        print(f"next:    flowguide sample RUN guidance=classifier guidance.classifier={shown}")
 
 
 def sample(settings: dict[str, Any], folder: Path) -> None:
@@ -76,8 +80,10 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
     config = SampleConfig(**check_options("the command", SampleConfig, (), settings))
     solver = solvers.registry.build_from(config.solver)
     model = training.load_generative(config.run, config.ema, config.device)
-    field = model if config.guidance is None else guidance.registry.build_from(config.guidance, model)
-    labels = conditions(config.cond, config.num, model.num_classes)
+    field = model
+    if config.guidance is not None:
+        field = guidance.registry.build_from(training.with_models(config.guidance, model, config.ema), model)
+    labels = conditions(config.cond, config.num, field.num_classes)
     shape = tuple(model.config.shape)
     options = {"batch_size": config.batch_size, "progress": True}
     samples = training.samples(model.config, field, config.num, labels, solver, config.seed, **options).cpu()
@@ -87,7 +93,7 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
     save_file(tensors, folder / f"{config.title}.safetensors", {"config": json.dumps(settings)})
     picture = folder / f"{config.title}.png"
     if len(shape) == 3:
-        drawing.save_images(samples, picture, columns=_columns(config, model.num_classes))
+        drawing.save_images(samples, picture, columns=_columns(config, field.num_classes))
     elif shape == (2,):
         drawing.save_points(samples, labels, picture, title=config.title.replace("_", ", "))
     print(f"{config.num} samples, {solver.evaluations} evaluations of the field: {_relative(picture)} and .safetensors")

@@ -21,7 +21,8 @@ Settings are hydra's: network=mlp chooses a component, training.steps=500 sets a
 TRAIN = """\
 flowguide train RECIPE [setting=value ...] [--multirun]
 
-Train what a recipe describes. RECIPE is a name ({recipes}) or a YAML file of your own.
+Train what a recipe describes. RECIPE is a YAML file of your own, or a name:
+{recipes}.
 The run goes to runs/RECIPE: configuration, environment, checkpoints, TensorBoard logs. The same command
 goes on with a run that was interrupted (Ctrl-C saves first), to the bit.
 
@@ -42,6 +43,7 @@ for example:
   flowguide train digits
   flowguide train moons path=vp predicts=noise run=runs/moons_vp
   flowguide train digits --multirun seed=0,1,2
+  flowguide train digits_noisy_classifier path=vp run=runs/vp_classifier
 """
 
 SAMPLE = """\
@@ -52,6 +54,7 @@ as a picture (.png) and as tensors (.safetensors: data, and labels if there are 
 A run with a source starts from the source's held-out samples, any other from noise.
 
 guidance                 guidance=cfg guidance.w=3     (0 unconditional, 1 conditional, above 1 guided)
+another model in a rule  guidance=classifier guidance.classifier=runs/digits_noisy_classifier (a run folder)
 solver                   solver=auto solver.steps=20   (see: flowguide list solvers)
 what                     num=64 cond=7 cond=[0,1,2,3] with num=4; default: all classes in turn
 randomness               seed=0: sample i of a seed is the same in every batch
@@ -61,6 +64,7 @@ for example:
   flowguide sample runs/digits guidance.w=2
   flowguide sample runs/digits cond=3 num=16 solver=torchdiffeq solver.rtol=1e-6
   flowguide sample runs/digits --multirun guidance.w=1,2,4
+  flowguide sample runs/digits guidance=classifier guidance.classifier=runs/digits_noisy_classifier guidance.w=4
 """
 
 EVALUATE = """\

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from .. import guidance, metrics, solvers
 from ..metrics import see
 from ..options import check_options
-from ..training import build_dataset, check_seed, load_generative, samples
+from ..training import build_dataset, check_seed, load_generative, samples, with_models
 from .digest import digest_of, digest_of_tensors
 from .judge import judge_for
 from .kept import Kept, Row
@@ -91,20 +91,22 @@ def evaluate(config: EvaluateConfig, out: Path, show: bool = True) -> list[Row]:
     solver = solvers.registry.build_from(config.solver)
     measures = {name: metrics.build(name) for name in config.metrics}
     model = load_generative(config.run, config.ema, config.device)
-    rules = {w: guidance.registry.build_from({**config.guidance, "w": w}, model) for w in config.weights}
+    node = with_models(config.guidance, model, config.ema)
+    rules = {w: guidance.registry.build_from({**node, "w": w}, model) for w in config.weights}
     test = build_dataset(model.config, "test")
-    if len(test.shape) != 3 or model.num_classes is None:
+    num_classes = rules[config.weights[0]].num_classes
+    if len(test.shape) != 3 or num_classes is None:
         raise ValueError(f"evaluation needs a model of labelled images, and {config.run} is one of {test.name}")
     num = config.num or len(test)
     judge = judge_for(model.config.data, config.classifier, config.device, show)
 
     about = {"features": judge.features, "num": num, "reference": "training data"}
     settings = {
-        "weights": digest_of_tensors(model.state_dict()),
+        "weights": digest_of_tensors(rules[config.weights[0]].state_dict()),  # of all models that a rule is made of
         "judge": digest_of_tensors(judge.classifier.state_dict()),
         **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size")},
     }
-    labels = torch.arange(num) % model.num_classes
+    labels = torch.arange(num) % num_classes
     kept = Kept(out / "points.json")
     rows: list[Row] = []
     points = [(w, seed) for w in rules for seed in config.seeds]

@@ -133,6 +133,12 @@ class GaussianMixture:
         joint = self._log_joint(*self._whiten(x, alpha, sigma), None)
         return joint.softmax(1) @ functional.one_hot(self.labels, self.num_classes).to(joint)
 
+    def log_posterior(self, x: Tensor, *, alpha: Scale = 1.0, sigma: Scale = 0.0) -> Tensor:
+        """log p(y | x) for every label y, shape (B, num_classes), finite where p(y | x) is too small for a number."""
+        shares = self._log_joint(*self._whiten(x, alpha, sigma), None).log_softmax(1)
+        mine = (self.labels == torch.arange(self.num_classes, device=self.labels.device)[:, None]).to(x.device)
+        return shares[:, None].masked_fill(~mine, -math.inf).logsumexp(2)
+
     def score_and_data(
         self, x: Tensor, cond: Tensor | None = None, *, alpha: Scale = 1.0, sigma: Scale = 0.0
     ) -> tuple[Tensor, Tensor]:

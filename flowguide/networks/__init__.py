@@ -9,11 +9,11 @@ To add one, write a file here (or anywhere that is imported) with a subclass of 
 """
 
 from ..registry import import_siblings
-from .base import Classifier, Network
+from .base import Classifier, Network, NoisyClassifier
 from .base import networks as registry
 
 register, build, names = registry.register, registry.build, registry.names
 
-__all__ = ["Classifier", "Network", "build", "names", "register", "registry"]
+__all__ = ["Classifier", "Network", "NoisyClassifier", "build", "names", "register", "registry"]
 
 import_siblings(__name__)

@@ -1,4 +1,8 @@
-"""What networks have in common: generative ones take (x, t, cond) and own a null condition; classifiers take x."""
+"""What networks have in common.
+
+Generative ones take (x, t, cond) and own a null condition. Classifiers take x if they are of clean data, and (x, t) if
+they are of noisy states.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -58,6 +62,25 @@ class Classifier(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Samples (B, *) to logits (B, num_classes)."""
         return self.classify(self.features(x))
+
+    @classmethod
+    def options_for(cls, shape: Sequence[int], num_classes: int | None) -> dict[str, Any]:
+        """As for :class:`Network`."""
+        return {"num_classes": num_classes}
+
+
+class NoisyClassifier(nn.Module, ABC):
+    """A classifier of noisy states, called as ``network(x, t)``, x (B, *), t () or (B,): logits, (B, num_classes).
+
+    Attributes:
+        num_classes: Number of labels.
+    """
+
+    num_classes: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Logits of p(y | x, t), shape (B, num_classes)."""
 
     @classmethod
     def options_for(cls, shape: Sequence[int], num_classes: int | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Layers that several networks share."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,13 @@ class ConditionEmbedding(nn.Module):
         """t () or (B,) and labels (B,) to shape (B, width), or (1, width) if neither tells the samples apart."""
         embedding = self.time(t.reshape(-1))
         return embedding if self.label is None else embedding + self.label(cond)
+
+
+def check_positive(owner: str, sizes: Mapping[str, int]) -> None:
+    """ValueError unless every size is at least 1."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{owner} needs {name} >= 1, not {value}")
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .base import Network, networks
-from .layers import ConditionEmbedding, zero
+from .layers import ConditionEmbedding, check_positive, zero
 
 
 @networks.register("mlp")
@@ -23,9 +23,7 @@ class MLP(Network):
 
     def __init__(self, dim: int, num_classes: int | None = None, width: int = 128, depth: int = 3) -> None:
         super().__init__()
-        for name, value in (("dim", dim), ("width", width), ("depth", depth)):
-            if value < 1:
-                raise ValueError(f"an mlp needs {name} >= 1, not {value}")
+        check_positive("an mlp", {"dim": dim, "width": width, "depth": depth})
         self.dim = dim
         self.num_classes = num_classes
         self.embed = ConditionEmbedding(64, width, num_classes)

@@ -1,6 +1,8 @@
 """What every objective has in common: the call ``objective(model, data=, cond=)`` gives a scalar to minimise."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +18,14 @@ class Objective(ABC):
 
     Attributes:
         trains: What the model must be.
+        report: Named numbers about the last batch, for the log beside the loss: tensors of shape (), NaN where there is
+            nothing to tell. Empty unless an objective has some.
         takes_source: Whether it can learn from samples of a source law in place of Gaussian noise; ``losses`` then
             takes them as a last argument.
     """
 
     trains: type[nn.Module] = Field
+    report: Mapping[str, Tensor] = MappingProxyType({})
     takes_source: bool = False
 
     @abstractmethod
@@ -52,7 +57,7 @@ class Objective(ABC):
         """The mean loss of a batch, shape ().
 
         Args:
-            model: What is trained: a Field, or a classifier.
+            model: What is trained: a Field, a Posterior, or a classifier of clean data.
             data: Shape (B, *).
             cond: Conditions, one per sample; None if there are none.
             source: Samples of the law that the flow is to start from, shape (B, *); None for Gaussian noise.

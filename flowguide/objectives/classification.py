@@ -1,4 +1,4 @@
-"""Cross-entropy, for the classifiers that metrics and guidance need."""
+"""Cross-entropy of a classifier of clean data, which metrics need."""
 
 import torch
 from torch import Tensor, nn

@@ -252,3 +252,33 @@ class Prediction:
             w = w.reshape(-1, *[1] * (self.x.ndim - 1))
         mixed = {kind: torch.lerp(getattr(self, kind), getattr(other, kind), w) for kind in kinds}
         return Prediction(self.coefficients, self.x, **mixed)
+
+    def tilted(self, gradient: Tensor) -> "Prediction":
+        """The prediction of the same law times some h(x), from g, the gradient of log h(x) divided by alpha.
+
+        .. math:: s \\to s + \\alpha g, \\qquad \\hat z \\to \\hat z + \\sigma^2 g, \\qquad
+            \\hat\\varepsilon \\to \\hat\\varepsilon - \\alpha \\sigma g,
+
+        since the state stays: alpha times the change of the data and sigma times that of the noise sum to zero. Hence
+        the mean of ``a z + b eps`` changes by :math:`\\sigma (a \\sigma - b \\alpha) g`, and the velocity by
+        :math:`\\sigma (\\dot\\alpha\\sigma - \\alpha\\dot\\sigma) g`, all finite at both ends of a path. The undivided
+        gradient could not tell as much: it is zero where alpha = 0, if h is the probability of what follows from z.
+
+        Args:
+            gradient: g, shape (B, *).
+        """
+        c = self.coefficients
+
+        def change(a: Scale, b: Scale) -> Tensor:
+            return c.sigma * (a * c.sigma - b * c.alpha) * gradient
+
+        rows = {
+            "data": lambda: change(1.0, 0.0),
+            "noise": lambda: change(0.0, 1.0),
+            "velocity": lambda: change(c.alpha_dot, c.sigma_dot),
+            "v": lambda: change(-c.sigma, c.alpha),
+            "score": lambda: c.alpha * gradient,
+        }
+        tilted = {kind: value + rows[kind]() for kind, value in self._known.items()}
+        row = self._row and (self._row[0] + change(*self._row[1:]), *self._row[1:])
+        return Prediction(c, self.x, row=row, **tilted)

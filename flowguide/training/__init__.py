@@ -4,6 +4,7 @@ from .assemble import build_dataset, build_model, device_of, load, load_generati
 from .checkpoint import read_meta
 from .config import TrainConfig, TrainingOptions, check_seed
 from .interruption import Interrupted
+from .models import with_models
 from .run_folder import RunFolder
 from .samples import samples
 from .train import train
@@ -22,4 +23,5 @@ __all__ = [
     "read_meta",
     "samples",
     "train",
+    "with_models",
 ]

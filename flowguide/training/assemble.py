@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .. import data, networks, paths
-from ..fields import NetworkField
+from ..fields import NetworkField, NetworkPosterior
 from . import checkpoint
 from .config import TrainConfig
 from .run_folder import RunFolder
@@ -41,11 +41,24 @@ def with_data_options(config: TrainConfig, dataset: data.Dataset) -> TrainConfig
 
 
 def build_model(config: TrainConfig) -> nn.Module:
-    """The model that a configuration describes, with new weights: a NetworkField; without a path, a bare network."""
+    """The model that a configuration describes, with new weights.
+
+    Returns:
+        A network with its path: a NetworkField, or a NetworkPosterior if it classifies noisy states; without a path,
+        a bare network.
+    Raises:
+        ValueError: if network and path do not go together.
+    """
     network = networks.registry.build_from(config.network)
+    noisy = isinstance(network, networks.NoisyClassifier)
     if config.path is None:
+        if noisy:
+            raise ValueError(
+                f"{type(network).__name__} classifies noisy states: it needs the path whose states they are, path=..."
+            )
         return network
-    return NetworkField(network, paths.registry.build_from(config.path), config.predicts, config.sigma_data)
+    path = paths.registry.build_from(config.path)
+    return NetworkPosterior(network, path) if noisy else NetworkField(network, path, config.predicts, config.sigma_data)
 
 
 def load(path: str | Path, ema: bool = True, device: torch.device | str = "auto") -> nn.Module:
@@ -56,7 +69,8 @@ def load(path: str | Path, ema: bool = True, device: torch.device | str = "auto"
         ema: Take the averaged weights; otherwise those of the last step.
         device: Where to put it; "auto" is the GPU if there is one.
     Returns:
-        The NetworkField (or bare classifier) in evaluation mode, without gradients; its ``config`` is the TrainConfig.
+        The NetworkField (or NetworkPosterior, or bare classifier) in evaluation mode, without gradients; its ``config``
+        is the TrainConfig.
     Raises:
         ValueError: if there is no such run, or its checkpoint is damaged, foreign, or of an unknown component.
     """

@@ -18,7 +18,7 @@ class TrainConfig:
     Attributes:
         data, network, objective: Nodes.
         training: See :class:`TrainingOptions`.
-        path: Node; None to train a classifier, which has no path.
+        path: Node; None to train a classifier of clean data, which has none. One of noisy states is trained on one.
         source: Node of a data set for the flow to start from; None for Gaussian noise.
         predicts: What the network's output means.
         sigma_data: The standard deviation of the data, if it predicts edm; None for EDM's 0.5.

@@ -84,7 +84,7 @@ def fit(
             step += 1
 
             try:
-                progress.step(step, loss, norm, optimizer.param_groups[0]["lr"])
+                progress.step(step, loss, norm, optimizer.param_groups[0]["lr"], objective.report)
                 if step % options.save_every == 0 or step == options.steps or interruption.requested:
                     progress.flush()  # before the file is written: a checkpoint is never of a run gone wrong
                     run.save(step, _state(model, ema, optimizer), config.settings(), options.keep)

@@ -2,8 +2,9 @@
 
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class Progress:
         # Without a terminal a bar is a line in a log: few will do.
         interval = 0.2 if sys.stderr.isatty() else 15
         self.bar = tqdm(total=steps, initial=done, unit="step", desc="training", disable=not show, mininterval=interval)
-        self._pending: list[tuple[int, Tensor, Tensor, float]] = []
+        self._pending: list[tuple[int, Tensor, Tensor, float, Mapping[str, Tensor]]] = []
         self._smooth = math.nan
 
     def __enter__(self) -> "Progress":
@@ -47,9 +48,16 @@ class Progress:
         self.bar.close()
         self.writer.close()
 
-    def step(self, step: int, loss: Tensor, gradient_norm: Tensor, learning_rate: float) -> None:
-        """Note what step number ``step`` (from 1) gave."""
-        self._pending.append((step, loss.detach(), gradient_norm.detach(), learning_rate))
+    def step(
+        self,
+        step: int,
+        loss: Tensor,
+        gradient_norm: Tensor,
+        learning_rate: float,
+        report: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
+        """Note what step number ``step`` (from 1) gave; ``report`` holds what else the objective has to tell."""
+        self._pending.append((step, loss.detach(), gradient_norm.detach(), learning_rate, report))
         if loss.device.type == "cpu" or len(self._pending) >= self.flush_every:
             self.flush()
 
@@ -57,8 +65,8 @@ class Progress:
         """Read the losses noted so far; Diverged names the first step whose loss or gradient is not finite."""
         if not self._pending:
             return
-        values = torch.stack([torch.stack([loss, norm]) for _, loss, norm, _ in self._pending]).tolist()
-        for (step, _, _, rate), (loss, norm) in zip(self._pending, values, strict=True):
+        values = torch.stack([torch.stack([loss, norm]) for _, loss, norm, _, _ in self._pending]).tolist()
+        for (step, _, _, rate, report), (loss, norm) in zip(self._pending, values, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise Diverged(f"the loss became {loss:g} in step {step} (gradient norm {norm:g})")
             self._smooth = loss if math.isnan(self._smooth) else 0.98 * self._smooth + 0.02 * loss
@@ -66,6 +74,9 @@ class Progress:
                 self.writer.add_scalar("loss", loss, step)
                 self.writer.add_scalar("gradient_norm", norm, step)
                 self.writer.add_scalar("learning_rate", rate, step)
+                for name, number in report.items():
+                    if math.isfinite(number):
+                        self.writer.add_scalar(name, float(number), step)
         self.bar.update(len(self._pending))
         rate = self.bar.format_dict["rate"]
         speed = f", {rate * self.batch_size:.0f} samples/s" if rate else ""

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import classifier_accuracy
 import pytest
 import quality_vs_nfe
 import quality_vs_w
@@ -100,6 +101,27 @@ def test_samples(run: Path) -> None:
     assert is_drawn(run / "analysis" / "samples")
 
 
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "classifier"
+    main(["train", "digits_noisy_classifier", *SMALL, "training.steps=60", f"run={folder}"])
+    return folder
+
+
+def test_classifier_accuracy(classifier: Path) -> None:
+    words = [str(classifier), "times=3", "draws=2"]
+    script(classifier_accuracy.classifier_accuracy, "analysis/classifier_accuracy", words, example="x")
+    assert is_drawn(classifier / "analysis" / "classifier_accuracy")
+    result = json.loads((classifier / "analysis" / "classifier_accuracy.json").read_text())
+    first, _, last = result["rows"]
+    assert (first["t"], last["t"]) == (0, 1)
+    assert abs(first["accuracy"] - 0.1) < 0.1
+    assert last["accuracy"] > first["accuracy"]
+    assert result["chance"] < 0.12
+    rows = list(csv.DictReader((classifier / "analysis" / "classifier_accuracy.csv").open()))
+    assert [float(row["accuracy"]) for row in rows] == [row["accuracy"] for row in result["rows"]]
+
+
 def test_trajectories(tmp_path: Path) -> None:
     out = tmp_path / "toy"
     script(trajectories.trajectories, "analysis/trajectories", [f"out={out}", "num=200", "drawn=10", "solver.steps=10"])
@@ -113,12 +135,36 @@ def test_trajectories(tmp_path: Path) -> None:
     assert len(rows) == 3 * 11 * 10
 
 
+def test_trajectories_guided_by_a_trained_classifier(tmp_path: Path) -> None:
+    classifier, out = tmp_path / "classifier", tmp_path / "toy"
+    tiny = ["training.steps=200", "training.batch_size=64", "network.width=16", "data.count=500", "device=cpu"]
+    chosen = ["data=eight_gaussians", "network=mlp_classifier", "objective=noisy_classifier"]
+    main(["train", "moons", *chosen, *tiny, f"run={classifier}"])
+    words = ["guidance=classifier", f"guidance.classifier={classifier}", "guidance.w=[0,3]", f"out={out}"]
+    script(trajectories.trajectories, "analysis/trajectories", [*words, "num=100", "solver.steps=10"])
+    result = json.loads((out / "trajectories.json").read_text())["samples"]
+    assert result["w=3"]["posterior"] > 0.5 > result["w=0"]["posterior"]
+
+
 @pytest.mark.parametrize(
     ("task", "name", "words", "expected"),
     [
         (samples.samples, "samples", [], "which run?"),
         (samples.samples, "samples", ["nowhere"], "nowhere does not exist"),
         (samples.samples, "samples", ["{run}", "repeats=0"], "repeats must be an integer of at least 1"),
+        (
+            classifier_accuracy.classifier_accuracy,
+            "classifier_accuracy",
+            ["{run}"],
+            "holds a NetworkField, and this draws",
+        ),
+        (
+            classifier_accuracy.classifier_accuracy,
+            "classifier_accuracy",
+            ["{run}", "draws=0"],
+            "draws must be an integer",
+        ),
+        (classifier_accuracy.classifier_accuracy, "classifier_accuracy", ["{run}", "times=1"], "at least 2, not 1"),
         (trajectories.trajectories, "trajectories", ["num=0"], "num must be an integer of at least 1"),
         (
             trajectories.trajectories,

@@ -165,6 +165,12 @@ MISTAKES = [
     (["train", "moons", "objective=dsm", "objective.weighting=snrr"], ["unknown weighting 'snrr'"]),
     (["train", "digits", "network=convnet"], ["a field needs a network that is called as network(x, t, cond)"]),
     (["train", "digits", "objective=classification"], ["Classification trains a Classifier, not a NetworkField"]),
+    (["train", "moons", "network=mlp_classifier"], ["ConditionalFlowMatching trains a Field, not a NetworkPosterior"]),
+    (["train", "moons", "objective=noisy_classifier"], ["NoisyClassification trains a Posterior, not a NetworkField"]),
+    (
+        ["train", "moons", "network=mlp_classifier", "~path"],
+        ["MLPClassifier classifies noisy states: it needs the path"],
+    ),
     (["train", "moons", "seed=-1"], ["a seed must be an integer from 0"]),
     (["train", "moons", "device=cuda:7"], ["there is no device 'cuda:7' here"]),
     (["train", "moons", "fresh=3"], ["true or false, not 3"]),
@@ -182,6 +188,13 @@ MISTAKES = [
     (["sample", "."], ["has no config.yaml, so it is not a run folder"]),
     (["sample", "runs/moons", "guidance.w=abc"], ["'w' of guidance rule 'cfg' must be a number or a list"]),
     (["sample", "runs/moons", "guidance.w=nan"], ["w must be a finite number", "nan"]),
+    (["sample", "runs/moons", "guidance=classifier"], ["the rule classifier needs guidance.classifier: a run folder"]),
+    (["sample", "runs/moons", "guidance=classifier", "guidance.classifier=runs/nope"], ["runs/nope does not exist"]),
+    (
+        ["sample", "runs/moons", "guidance=classifier", "guidance.classifier=runs/moons"],
+        ["runs/moons holds a NetworkField, and option 'classifier' of classifier takes a Posterior"],
+    ),
+    (["sample", "runs/moons", "guidance=classifier", "guidance.classifier=3"], ["must be a Posterior, not 3"]),
     (["sample", "runs/moons", "guidance.w=[1,2]"], ["w has 2 weights for 64 samples"]),
     (["sample", "runs/moons", "solver.steps=0"], ["at least 1 step, not 0"]),
     (["sample", "runs/moons", "solver.t_end=2"], ["inside [0, 1]", "got 0 to 2"]),
@@ -253,6 +266,40 @@ def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(drawn) == 2
     kept = json.loads(Path("d/evaluation/quality.json").read_text())["rows"]
     assert kept[:4] == result["rows"][:4]
+
+
+NOISY = ["network=mlp_classifier", "objective=noisy_classifier", "run=runs/noisy"]
+
+
+def test_classifier_guidance(moons: Run) -> None:
+    trained = moons("train", "moons", *TINY, *NOISY)
+    assert "next:    flowguide sample RUN guidance=classifier guidance.classifier=runs/noisy" in trained.out
+    words = ["sample", "runs/moons", "guidance=classifier", "guidance.classifier=runs/noisy", "num=5"]
+    for solver in (["solver=auto"], ["solver=ddim"], ["solver=ddim", "solver.eta=1"]):
+        assert moons(*words, "guidance.w=4", *solver).code == 0
+    assert "only a generative model can be sampled" in moons("sample", "runs/noisy").sentence
+    assert moons("train", "moons", *TINY, "path=vp", "run=runs/vp").code == 0
+    words[1] = "runs/vp"
+    sentence = moons(*words).sentence
+    assert "the classifier knows the states of the path Linear(), and the field is on VP(" in sentence
+
+
+def test_evaluate_knows_the_classifier(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its points are those of one classifier: trained again, it is another, in the same folder."""
+    small = ["network.width=8", "network.head_width=8", "training.batch_size=16", "training.steps=2"]
+    assert run("train", "digits", *small, "run=d").code == 0
+    train = ["train", "digits_noisy_classifier", *small, "run=c"]
+    assert run(*train).code == 0
+    words = ["evaluate", "d", "guidance=classifier", "guidance.classifier=c", "guidance.w=[0,2]", "num=20"]
+    words += ["solver.steps=2", "classifier.training.steps=20", "classifier.network.width=4"]
+    drawn = []
+    monkeypatch.setattr(
+        fg.solvers, "sample", lambda *a, inner=fg.solvers.sample, **k: drawn.append(1) or inner(*a, **k)
+    )
+    for more, points in ((None, 2), (None, 2), (["seed=1", "fresh=true"], 4)):
+        assert more is None or run(*train, *more).code == 0
+        assert run(*words).code == 0
+        assert len(drawn) == points
 
 
 def test_list(run: Run) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from strategies import states, weights
 
 import flowguide as fg
+from flowguide.fields import MixturePosterior
 from flowguide.paths import KINDS
 
 close = {"rtol": 1e-9, "atol": 1e-9}
@@ -149,10 +150,15 @@ def test_needs_a_null_condition() -> None:
         cfg(unconditional, 2.0)
 
 
+def needs(name: str, field: fg.MixtureField) -> dict:
+    """What a rule must be given besides the field."""
+    return {"classifier": MixturePosterior(field.mixture, field.path)} if name == "classifier" else {}
+
+
 @pytest.mark.parametrize("name", fg.guidance.names())
 def test_every_rule_is_a_field_of_fields(name: str) -> None:
     field = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("vp"))
-    rule = fg.guidance.build(name, field)
+    rule = fg.guidance.build(name, field, **needs(name, field))
     assert isinstance(rule, fg.Field)
     assert rule.path == field.path
     assert (rule.t_min, rule.t_max) == (field.t_min, field.t_max)
@@ -161,4 +167,4 @@ def test_every_rule_is_a_field_of_fields(name: str) -> None:
         for kind in KINDS:
             assert getattr(rule(x, 0.5, cond), kind).isfinite().all()
     with pytest.raises(ValueError, match="guidance acts on a Field"):
-        fg.guidance.build(name, lambda x, t, cond: x)
+        fg.guidance.build(name, lambda x, t, cond: x, **needs(name, field))

@@ -1,23 +1,26 @@
-"""What must hold of every registered generative network, and of the U-Net and its layers."""
+"""What must hold of every registered network, by what it is, and of the U-Net and its layers."""
+
+import math
 
 import pytest
 import torch
 
 import flowguide as fg
 from flowguide.networks.layers import TimeFeatures, group_norm
+from flowguide.networks.unet_encoder import AttentionPool
 
 # Shapes of samples that networks may take; each is tested on those that it accepts.
 SHAPES = [(2,), (1, 8, 8), (3, 32, 32)]
 
 
-def cases() -> list[tuple[str, tuple[int, ...]]]:
-    """Every network with every shape that it takes."""
+def cases(base: type) -> list[tuple[str, tuple[int, ...]]]:
+    """Every network of a kind with every shape that it takes."""
     found = []
     for name in fg.networks.names():
         for shape in SHAPES:
             component = fg.networks.registry.get(name)
-            if issubclass(component, fg.networks.Classifier):
-                continue  # it takes no time: see below
+            if not issubclass(component, base):
+                continue
             try:
                 component.options_for(shape, 3)
             except ValueError:
@@ -31,7 +34,8 @@ def build(name: str, shape: tuple[int, ...], classes: int | None = 3) -> fg.netw
     return fg.networks.build(name, **fg.networks.registry.get(name).options_for(shape, classes))
 
 
-every_case = pytest.mark.parametrize(("name", "shape"), cases())
+every_case = pytest.mark.parametrize(("name", "shape"), cases(fg.networks.Network))
+every_noisy_classifier = pytest.mark.parametrize(("name", "shape"), cases(fg.networks.NoisyClassifier))
 
 
 @every_case
@@ -77,6 +81,86 @@ def test_no_label_is_the_null_label(name: str, shape: tuple[int, ...]) -> None:
     unlabelled = build(name, shape, None)
     assert unlabelled.null(2) is None
     assert unlabelled(x, torch.tensor(0.5), None).shape == x.shape
+
+
+@every_noisy_classifier
+def test_noisy_classifiers_give_logits_and_gradients(name: str, shape: tuple[int, ...]) -> None:
+    network = build(name, shape)
+    x, y = torch.randn(4, *shape), torch.tensor([0, 1, 2, 0])
+    for t in (torch.tensor(0.3), torch.rand(4)):
+        assert network(x, t).shape == (4, 3)
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(x, torch.full((4,), 0.9)), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(math.log(3), abs=1e-5), "a new one knows nothing"
+    assert losses[-1] < 0.5 * losses[0]
+    untouched = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not untouched
+
+
+@every_noisy_classifier
+def test_noisy_classifiers_see_time_sample_by_sample(name: str, shape: tuple[int, ...]) -> None:
+    network = build(name, shape).eval()
+    g = torch.Generator().manual_seed(0)
+    for p in network.parameters():
+        torch.nn.init.normal_(p, std=0.1, generator=g)
+    x, t = torch.randn(4, *shape, generator=g), torch.tensor([0.1, 0.4, 0.6, 0.9])
+    together = network(x, t)
+    for i in range(4):
+        torch.testing.assert_close(network(x[i : i + 1], t[i]), together[i : i + 1], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(network(x, t.flip(0)), together)
+    assert not torch.allclose(network(x.flip(0), t), together)
+
+
+@every_noisy_classifier
+def test_noisy_classifiers_need_labels(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="label"):
+        fg.networks.registry.get(name).options_for(shape, None)
+    with pytest.raises(ValueError, match="num_classes >= 1, not 0"):
+        fg.networks.build(name, **{**fg.networks.registry.get(name).options_for(shape, 3), "num_classes": 0})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": [8]}, r"needs the size of its images, \[height, width\], not \[8\]"),
+        ({"size": [8, 10]}, r"multiples of 4, not \(8, 10\); the nearest is \(8, 8\)"),
+        ({"size": [8, 0]}, "multiples of 4"),
+        ({"head_width": 24, "attention": []}, "head_width 24 does not divide the 128 channels that are pooled"),
+        ({"attention": [5]}, "attention names level 5, but this unet_encoder has levels 0 to 2"),
+        ({"width": 30}, "a unet_encoder's width must be a multiple of 4"),
+    ],
+)
+def test_unet_encoder_says_what_is_wrong(options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fg.networks.build("unet_encoder", **{"channels": 1, "num_classes": 3, "size": [8, 8], **options})
+
+
+def test_noisy_classifiers_say_what_they_take() -> None:
+    network = fg.networks.build("unet_encoder", channels=1, num_classes=3, size=[8, 12], width=8, head_width=8)
+    assert network(torch.zeros(2, 1, 8, 12), torch.tensor(0.5)).shape == (2, 3)
+    with pytest.raises(ValueError, match=r"images of shape \(B, 1, H, W\), not \(1, 3, 8, 12\)"):
+        network(torch.zeros(1, 3, 8, 12), torch.tensor(0.5))
+    with pytest.raises(ValueError, match=r"takes images of \(8, 12\) pixels, not \(12, 8\)"):
+        network(torch.zeros(1, 1, 12, 8), torch.tensor(0.5))
+    with pytest.raises(ValueError, match="takes samples of 2 entries, not of shape"):
+        fg.networks.build("mlp_classifier", dim=2, num_classes=3)(torch.zeros(1, 3), torch.tensor(0.5))
+
+
+def test_the_pool_sees_where_pixels_are_and_all_of_them() -> None:
+    torch.manual_seed(0)
+    pool = AttentionPool(8, 6, 2)
+    x = torch.randn(2, 8, 2, 3, requires_grad=True)
+    pooled = pool(x)
+    assert pooled.shape == (2, 8)
+    assert not torch.allclose(pool(x.flip(3)), pooled)
+    pooled.sum().backward()
+    assert x.grad.abs().sum(1).min() > 0
 
 
 @pytest.mark.parametrize(

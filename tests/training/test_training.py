@@ -204,8 +204,8 @@ def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkey
     assert all(value.isfinite().all() for value in fg.load(tmp_path).state_dict().values())
 
 
-def as_on_a_gpu(self, step, loss, gradient_norm, learning_rate) -> None:
-    self._pending.append((step, loss.detach(), gradient_norm.detach(), learning_rate))
+def as_on_a_gpu(self, step, loss, gradient_norm, learning_rate, report) -> None:
+    self._pending.append((step, loss.detach(), gradient_norm.detach(), learning_rate, report))
     if len(self._pending) >= self.flush_every:
         self.flush()
 
