@@ -20,11 +20,13 @@ class Field(nn.Module, ABC):
     Attributes:
         path: The probability path whose states it takes.
         num_classes: Number of labels it can be conditioned on; None if it is unconditional or conditioned otherwise.
+        shape: Of one state, without the batch; None if it is not known.
         t_min, t_max: The times at which it can be evaluated: the path's, unless its kind of prediction leaves one out.
     """
 
     path: Path
     num_classes: int | None = None
+    shape: tuple[int, ...] | None = None
 
     @property
     def t_min(self) -> float:

@@ -55,6 +55,7 @@ one more combination of data and noise, called ``edm``: minus the v of data scal
 Source: Karras et al. (2022), arXiv 2206.00364, Eq. 7 and table 1.
 """
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -230,8 +231,55 @@ class Prediction:
             other: A prediction at the same (x, t).
             w: A number, or one per sample, shape (B,).
         """
-        kinds = self._known.keys() & other._known.keys() or {"velocity"}
-        if isinstance(w, Tensor) and w.ndim:
-            w = w.reshape(-1, *[1] * (self.x.ndim - 1))
-        mixed = {kind: torch.lerp(getattr(self, kind), getattr(other, kind), w) for kind in kinds}
-        return Prediction(self.coefficients, self.x, **mixed)
+        w = self._per_sample(w)
+        return self._each(lambda mine, theirs: torch.lerp(mine, theirs, w), other)
+
+    def mix(self, others: Sequence["Prediction"], weights: Sequence[Tensor | float]) -> "Prediction":
+        """``self + sum_i w_i (other_i - self)``: :meth:`lerp` towards several predictions at the same (x, t).
+
+        Args:
+            others: Predictions at the same (x, t).
+            weights: One for each of them: a number, or one per sample, shape (B,).
+        """
+        weights = [self._per_sample(w) for w in weights]
+        return self._each(
+            lambda mine, *theirs: mine + sum(w * (their - mine) for w, their in zip(weights, theirs, strict=True)),
+            *others,
+        )
+
+    def where(self, mask: Tensor, other: "Prediction") -> "Prediction":
+        """``self`` for the samples in ``mask``, shape (B,), and ``other``, at the same (x, t), for the rest."""
+        rows = self._per_sample(mask)
+        return self._each(lambda mine, theirs: torch.where(rows, mine, theirs), other)
+
+    def chunk(self, count: int) -> list["Prediction"]:
+        """The parts of a batch that was put together from ``count`` batches of one size, in order."""
+
+        def parts(value: Scale) -> Sequence[Scale]:
+            return value.chunk(count) if isinstance(value, Tensor) and value.ndim else [value] * count
+
+        c = self.coefficients
+        rows = list(zip(*map(parts, self._row), strict=True)) if self._row else [None] * count
+        shared = c.t.ndim == 0  # what has been computed at one time for all is not computed again
+        return [
+            Prediction(
+                c if shared else Coefficients(c.path, parts(c.t)[i], self.x.ndim),
+                parts(self.x)[i],
+                row=rows[i],
+                **{kind: parts(value)[i] for kind, value in self._known.items()},
+            )
+            for i in range(count)
+        ]
+
+    def _each(self, function: Callable[..., Tensor], *others: "Prediction") -> "Prediction":
+        """A function of several predictions, applied to each kind that all know; to the velocity if there is none."""
+        kinds = set(self._known).intersection(*(other._known for other in others)) or {"velocity"}
+        return Prediction(
+            self.coefficients,
+            self.x,
+            **{kind: function(getattr(self, kind), *(getattr(other, kind) for other in others)) for kind in kinds},
+        )
+
+    def _per_sample(self, value: Tensor | float) -> Tensor | float:
+        """A number, or one per sample, so that it broadcasts against x."""
+        return value.reshape(-1, *[1] * (self.x.ndim - 1)) if isinstance(value, Tensor) and value.ndim else value

@@ -1,0 +1,58 @@
+r"""One field under several conditions at once.
+
+.. math:: \text{field}([x, x], t, [\varnothing, y]) = [\text{field}(x, t, \varnothing),\ \text{field}(x, t, y)]
+
+for a field that treats the samples of a batch independently, to the rounding of its matrix products. One evaluation of
+a batch of twice the size has half the overhead of two evaluations, and poorer use of a small cache: on a CPU it pays up
+to a batch of 4 (1.26 times as fast for one sample), on an accelerator while the batch leaves part of it idle.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..fields import Field
+from ..paths import Prediction
+from .base import Guidance
+
+# The largest batches for which one evaluation for all conditions is the faster.
+_CPU_BATCH = 4
+_ACCELERATOR_BATCH = 64
+
+
+def together(
+    field: Field, x: Tensor, t: Tensor, conds: Sequence[Tensor | None], batched: bool | None = None
+) -> list[Prediction]:
+    """Predict at one state and time under several conditions.
+
+    Args:
+        field: Any field that treats the samples of a batch independently.
+        x: States, shape (B, *).
+        t: Time, shape () or (B,).
+        conds: Conditions, each with a row per sample; None is unconditional.
+        batched: Whether in one evaluation of a batch of ``len(conds) * B``; None for whatever is the faster.
+    Returns:
+        One prediction per condition.
+    """
+    if batched is None:
+        batched = len(x) <= (_CPU_BATCH if x.device.type == "cpu" else _ACCELERATOR_BATCH)
+    # A rule may hold something per sample, its weights, and would meet more samples than it was built for; the fields
+    # that it is made of are evaluated together by the rule itself.
+    rows = None if not batched or isinstance(field, Guidance) else _rows(field, len(x), conds)
+    if rows is None or len(conds) == 1:
+        return [field(x, t, cond) for cond in conds]
+    count = len(conds)
+    times = t.repeat(count) if t.ndim else t
+    return field(torch.cat([x] * count), times, torch.cat(rows)).chunk(count)
+
+
+def _rows(field: Field, batch: int, conds: Sequence[Tensor | None]) -> list[Tensor] | None:
+    """The conditions with null in place of None; None if they do not fit into one batch."""
+    given = [cond for cond in conds if cond is not None]
+    null = field.null(batch)
+    if not given or null is None or len({(cond.shape, cond.dtype, cond.device) for cond in given}) > 1:
+        return None
+    if null.shape != given[0].shape:
+        return None
+    return [null.to(given[0]) if cond is None else cond for cond in conds]
