@@ -7,7 +7,7 @@ r"""Adaptive projected guidance: less of the change that only makes the predicti
 where :math:`\delta_\parallel` is the part of :math:`\delta` along :math:`F_c`. With :math:`\eta = 1` and no threshold
 r this is classifier-free guidance. It acts on the data prediction, as in the paper.
 
-Source: Sadat, Hilliges & Weber (2024), arXiv 2410.02416, Eq. 7-10 and algorithm 1. Their momentum of :math:`\delta`
+Source: Sadat, Hilliges & Weber (2024), arXiv 2410.02416. Their momentum of :math:`\delta`
 from step to step is left out: a rule keeps nothing between evaluations.
 """
 

@@ -6,7 +6,7 @@ Both predictions have the same condition, so that guidance pushes towards qualit
 guides without a condition, too. The weaker model is a smaller network, or the same one trained for less time: an
 earlier checkpoint, or an earlier moving average.
 
-Source: Karras et al. (2024), arXiv 2406.02507, Eq. 3.
+Source: Karras et al. (2024), arXiv 2406.02507.
 """
 
 from torch import Tensor

@@ -7,7 +7,7 @@ r"""CFG-Zero*: classifier-free guidance with the unconditional velocity scaled t
 and :math:`\tilde u = 0` for :math:`t < t_0` ("zero-init"), while a network that is not trained to the end predicts
 the velocity worse than nothing would.
 
-Source: Fan, Zheng, Yeh & Liu (2025), arXiv 2503.18886, Eq. 9-12 and algorithm 1, for flow matching. They set the
+Source: Fan, Zheng, Yeh & Liu (2025), arXiv 2503.18886, algorithm 1, for flow matching. They set the
 velocity of the first K steps to zero (their code the first one at least); here it is that before a time, which does
 not move with the grid: K steps of n are ``zero_until=K/n`` on a uniform one.
 """

@@ -12,8 +12,8 @@ of the diffused tilted law :math:`p(z)^{1-w} p(z \mid y)^w`, whatever their cova
 a correction. Near the noise f is small with :math:`\alpha` and the iteration slow: Anderson's acceleration, the best
 combination of the last steps, is what reaches the solution there.
 
-Source: Zheng & Lan (2023), arXiv 2312.07586, Eq. 10-12, whose weight is :math:`w - 1`; Anderson's acceleration by
-Walker & Ni (2011), SIAM J. Numer. Anal. 49(4), Eq. 2.3. Each step evaluates the field twice.
+Source: Zheng & Lan (2023), arXiv 2312.07586, section 5, whose weight is :math:`w - 1`; Anderson's acceleration by
+Walker & Ni (2011), SIAM J. Numer. Anal. 49(4). Each step evaluates the field twice.
 """
 
 import torch
@@ -63,6 +63,11 @@ class CharacteristicGuidance(Pair):
         if not 0 < damping <= 1:
             raise ValueError(f"damping is the share of a step that is taken, above 0 and at most 1, not {damping}")
         self.iterations, self.tolerance, self.damping, self.history = iterations, tolerance, damping, history
+
+    @property
+    def t_min(self) -> float:
+        # Where alpha = 0 all data predictions agree with no state, and the shift would be infinite.
+        return max(self.field.t_min, self.path.interval("noise")[0])
 
     def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
         w = weight_at(self.w, t, x)

@@ -7,7 +7,7 @@ r"""Feedback guidance: a weight that is larger where the condition is less certa
 which undoes exactly what a conditional model gets wrong if it mixes in the unconditional law,
 :math:`p_\theta(x \mid y) = \pi\, p(x \mid y) + (1 - \pi)\, p(x)`: the result is the score of :math:`p(x \mid y)`.
 
-Source: Koulischer et al. (2025), arXiv 2506.06085, Eq. 9-11. They track :math:`\rho` along the trajectory of a
+Source: Koulischer et al. (2025), arXiv 2506.06085. They track :math:`\rho` along the trajectory of a
 sampler; a rule keeps nothing between evaluations, so that here it comes from the densities of an exact field, or from
 a function such as a classifier of noisy states: by Bayes' rule :math:`\rho = p_t(y \mid x) / p(y)`.
 """

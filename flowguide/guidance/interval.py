@@ -7,7 +7,7 @@ where :math:`l_t` is the time, the log-SNR :math:`\log \alpha_t^2 / \sigma_t^2` 
 :math:`\sigma_t / \alpha_t`, none of which moves with the steps of a solver. Outside the weight is 1, so that only the
 conditional prediction is needed: half the cost.
 
-Source: Kynkäänniemi et al. (2024), arXiv 2404.07724, Eq. 6, whose noise levels are the sigma here, open at the low end
+Source: Kynkäänniemi et al. (2024), arXiv 2404.07724, whose noise levels are the sigma here, open at the low end
 where ours is closed.
 """
 

@@ -34,6 +34,4 @@ def _built(field: Field, w: Weight | None, rule: str | Mapping[str, Any]) -> Gui
         raise ValueError(f"the weight is given twice: w is {w} and the rule {options.get('name')!r} has {options['w']}")
     if w is not None:
         options["w"] = w
-    if not isinstance(field, Field):
-        Guidance(field)  # which says what it acts on
     return guidance.build_from(options, field)

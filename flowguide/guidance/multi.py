@@ -6,7 +6,7 @@ which for exact fields is the score of :math:`p_t(x) \prod_i p_t(y_i \mid x)^{w 
 condition is negated. The weights sum to one, with :math:`1 - w \sum_i v_i` for the unconditional prediction, so that
 the same holds for every kind of prediction. With one condition this is classifier-free guidance.
 
-Source: Liu et al. (2022), arXiv 2206.01714, Eq. 11 (conjunction) and 13 (negation).
+Source: Liu et al. (2022), arXiv 2206.01714 (conjunction; with a negative weight, negation).
 """
 
 from collections.abc import Sequence

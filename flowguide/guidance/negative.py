@@ -5,7 +5,7 @@ r"""A negative condition: away from a second condition, in place of none.
 whose score, for exact fields, is that of :math:`p_t(x \mid y') \left[ p_t(x \mid y) / p_t(x \mid y') \right]^w` at
 each t.
 
-Source: Liu et al. (2022), arXiv 2206.01714, section 3.2 (concept negation), which has the unconditional prediction
+Source: Liu et al. (2022), arXiv 2206.01714 (concept negation), which has the unconditional prediction
 besides; that is the rule ``multi`` with a negative weight. The form here is the "negative prompt" of common practice.
 """
 

@@ -8,7 +8,7 @@ The matrix has two rows, so that :math:`v \propto \cos\theta\, F_c + \sin\theta\
 :math:`\tan 2\theta = 2 \langle F_c, F_u \rangle / (\lVert F_c \rVert^2 - \lVert F_u \rVert^2)`: no decomposition of
 anything large.
 
-Source: Kwon et al. (2025), arXiv 2503.18137, section 4 (TCFG), for scores, that is for predictions of the noise.
+Source: Kwon et al. (2025), arXiv 2503.18137 (TCFG), for scores, that is for predictions of the noise.
 """
 
 import torch
