@@ -80,14 +80,16 @@ class Interval(Modifier):
         return (level >= self.low) & (level <= self.high)
 
     def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
+        # To look at the times makes a GPU wait, and saves the evaluations outside.
+        return self.field(x, t, cond) if self.inside(t).all() else self.with_conditional(x, t, cond)[0]
+
+    def with_conditional(self, x: Tensor, t: Tensor, cond: Tensor | None) -> tuple[Prediction, Prediction]:
         inside = self.inside(t)
-        # To look at it makes a GPU wait, and saves the evaluations outside.
-        if inside.all():
-            return self.field(x, t, cond)
         if not inside.any():
-            return self.plain(x, t, cond)
-        if self.field.field is self.plain:
-            guided, outside = self.field.with_conditional(x, t, cond)
-        else:
-            guided, outside = self.field(x, t, cond), self.plain(x, t, cond)
-        return guided.where(inside, outside)
+            outside = self.plain(x, t, cond)
+            return outside, outside
+        guided, c = self.field.with_conditional(x, t, cond)
+        if inside.all():
+            return guided, c
+        outside = c if self.field.field is self.plain else self.plain(x, t, cond)
+        return guided.where(inside, outside), c.where(inside, outside)

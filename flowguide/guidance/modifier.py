@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from ..fields import Field
+from ..paths import Prediction
 from .base import Guidance, guidance
 from .weights import Weight
 
@@ -26,6 +29,9 @@ class Modifier(Guidance):
         if rule is not None or w is not None or not isinstance(field, Guidance):
             field = _built(field, w, "cfg" if rule is None else rule)
         super().__init__(field)
+
+    def with_conditional(self, x: Tensor, t: Tensor, cond: Tensor | None) -> tuple[Prediction, Prediction]:
+        return self(x, t, cond), self.field.with_conditional(x, t, cond)[1]
 
 
 def _built(field: Field, w: Weight | None, rule: str | Mapping[str, Any]) -> Guidance:
