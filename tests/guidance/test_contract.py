@@ -5,15 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rules import NAMES, Counting, Toy, build, options, reference, weighted
-from strategies import path_names, states
+from strategies import states
 from torch.testing import assert_close
 
 import flowguide as fg
 from flowguide.paths import KINDS
 
 WEIGHTED = [name for name in NAMES if weighted(name)]
-rules = st.sampled_from(NAMES)
-weighted_rules = st.sampled_from(WEIGHTED)
 weights = st.floats(-1, 6)
 close = {"rtol": 1e-7, "atol": 1e-7}
 
@@ -37,7 +35,8 @@ def same(p: fg.paths.Prediction, q: fg.paths.Prediction) -> bool:
     return torch.allclose(p.velocity, q.velocity, rtol=1e-6, atol=1e-6)
 
 
-@given(weighted_rules, states(), st.booleans())
+@pytest.mark.parametrize("name", WEIGHTED)
+@given(states(), st.booleans())
 def test_claims_of_w_0_and_w_1_hold(name: str, state, several: bool) -> None:
     field, x, t, y = state
     for w, claim, expected in (
@@ -69,7 +68,8 @@ def departure(name: str, field, x, t, y, w: float) -> torch.Tensor:
     return (at[2] - torch.lerp(at[0], at[1], w)).abs().max() / (1 + at[2].abs().max())
 
 
-@given(weighted_rules, states(), weights)
+@pytest.mark.parametrize("name", WEIGHTED)
+@given(states(), weights)
 def test_claims_to_be_affine_in_w_hold(name: str, state, w: float) -> None:
     field, x, t, y = state
     if build(name, field).affine_in_w:
@@ -83,7 +83,8 @@ def test_what_is_not_claimed_to_be_affine_is_not(name: str) -> None:
         assert (departure(name, field, x, t, y, 3.0) < 1e-6) == claim
 
 
-@given(weighted_rules, states())
+@pytest.mark.parametrize("name", WEIGHTED)
+@given(states())
 def test_a_weight_per_sample_is_a_loop_over_samples(name: str, state) -> None:
     """And so is a schedule that gives one per sample; nor does a sample depend on the others of its batch."""
     field, x, t, y = state
@@ -97,7 +98,8 @@ def test_a_weight_per_sample_is_a_loop_over_samples(name: str, state) -> None:
             assert_close(getattr(scheduled, kind)[i : i + 1], getattr(alone, kind), **close)
 
 
-@given(rules, states())
+@pytest.mark.parametrize("name", NAMES)
+@given(states())
 def test_a_sample_does_not_depend_on_its_batch(name: str, state) -> None:
     field, x, t, y = state
     rule = build(name, field, **({"w": 2.5} if weighted(name) else {}))
@@ -105,7 +107,8 @@ def test_a_sample_does_not_depend_on_its_batch(name: str, state) -> None:
     assert_close(together.velocity[order], rule(x[order], t[order], y[order]).velocity, **close)
 
 
-@given(rules, states())
+@pytest.mark.parametrize("name", NAMES)
+@given(states())
 def test_the_kinds_agree(name: str, state) -> None:
     field, x, t, y = state
     rule = build(name, field, **({"w": 2.5} if weighted(name) else {}))
@@ -117,7 +120,8 @@ def test_the_kinds_agree(name: str, state) -> None:
     assert ((again.data - p.data).abs() / (1 + p.data.abs().amax() + x.abs().amax() / c.alpha)).max() < 1e-8
 
 
-@given(weighted_rules, states(), weights)
+@pytest.mark.parametrize("name", WEIGHTED)
+@given(states(), weights)
 def test_a_constant_schedule_is_a_number(name: str, state, w: float) -> None:
     if name == "characteristic":
         w = abs(w)  # a fixed point need not exist for negative weights, and ten steps of none magnify rounding
@@ -209,21 +213,23 @@ def test_is_a_field_of_fields(name: str, path: str) -> None:
         fg.guidance.build(name, lambda x, t, cond: x, **options(name, field))
 
 
-@given(rules, rules, path_names)
-def test_any_rule_nests_in_any_other(outer: str, inner: str, path: str) -> None:
+@pytest.mark.parametrize("outer", NAMES)
+@pytest.mark.parametrize("path", ["linear", "vp"])
+def test_any_rule_nests_in_any_other(outer: str, path: str) -> None:
     field = Toy(fg.paths.build(path))
-    given = {
-        name: {"weak": Toy(field.path, 0.5)} if name == "autoguidance" else options(name, field)
-        for name in (outer, inner)
-    }
-    within = fg.guidance.build(inner, field, **given[inner], **({"w": 2.0} if weighted(inner) else {}))
-    rule = fg.guidance.build(outer, within, **given[outer], **({"w": 1.5} if weighted(outer) else {}))
     x, y = torch.randn(6, 4, dtype=torch.float64), torch.arange(6) % 3
-    assert rule.plain is field
-    for cond in (y, None):
-        assert rule(x, 0.6, cond).velocity.isfinite().all()
-    samples = fg.sample(rule, (3, 4), y[:3], fg.solvers.build("euler", steps=3))
-    assert samples.isfinite().all()
+
+    def around(name: str, inner: fg.Field, w: float) -> fg.guidance.Guidance:
+        needs = {"weak": Toy(field.path, 0.5)} if name == "autoguidance" else options(name, inner)
+        return fg.guidance.build(name, inner, **needs, **({"w": w} if weighted(name) else {}))
+
+    for inner in NAMES:
+        rule = around(outer, around(inner, field, 2.0), 1.5)
+        assert rule.plain is field
+        for cond in (y, None):
+            assert rule(x, 0.6, cond).velocity.isfinite().all()
+        samples = fg.sample(rule, (3, 4), y[:3], fg.solvers.build("euler", steps=3))
+        assert samples.isfinite().all()
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "autoguidance"])
@@ -261,8 +267,8 @@ def test_a_space_that_makes_no_sense_is_refused(name: str) -> None:
         build(name, field, space="pixels")
 
 
-@given(st.sampled_from([name for name in NAMES if "space" in fg.guidance.registry.options(name)]), states())
-def test_rules_that_declare_a_space_depend_on_it(name: str, state) -> None:
+@pytest.mark.parametrize("name", [name for name in NAMES if "space" in fg.guidance.registry.options(name)])
+def test_rules_that_declare_a_space_depend_on_it(name: str) -> None:
     """Or it would be idle to declare; and the declared one is the default."""
     field, x, t, y = fixed_state()
     declared = fg.guidance.registry.get(name).space

@@ -65,7 +65,7 @@ def test_characteristic_is_exact_for_gaussians_of_any_covariances(seed: int, dim
         assert not torch.allclose(plain.data, expected.data, rtol=1e-3, atol=1e-3)
 
 
-def flow_of_a_line(rule: fg.Field, steps: int = 400) -> tuple[float, float]:
+def flow_of_a_line(rule: fg.Field, steps: int = 150) -> tuple[float, float]:
     """Mean and standard deviation of a linear flow's image of N(0, 1), from the images of 0 and 1."""
     start = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     grid = {"name": "cosine"}
