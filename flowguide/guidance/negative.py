@@ -45,6 +45,8 @@ class Negative(Pair):
     ) -> None:
         super().__init__(field, w, batched)
         self.negative = negative if isinstance(negative, int) else torch.as_tensor(negative)
+        if field.num_classes is None and isinstance(negative, int):
+            raise ValueError(f"negative is the label {negative}, and this field has none: give a condition per sample")
         if field.num_classes is not None:
             check_labels(torch.as_tensor([negative] if isinstance(negative, int) else negative), field.num_classes)
 

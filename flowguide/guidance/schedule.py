@@ -51,7 +51,8 @@ class Scheduled(Modifier):
         rule: str | Mapping[str, Any] = "cfg",
     ) -> None:
         h = schedules.choose(shape) if isinstance(shape, (str, Mapping)) else shape
-        super().__init__(field, Scaled(w, h), rule)
+        # At w = 1 there is nothing to schedule, and half to evaluate.
+        super().__init__(field, 1.0 if isinstance(w, (int, float)) and w == 1 else Scaled(w, h), rule)
         self.conditional_at_1, self.affine_in_w = self.field.conditional_at_1, self.field.affine_in_w
         self.starts_at_reference = False
 

@@ -104,7 +104,7 @@ def test_evaluates_no_more_than_it_must() -> None:
         fg.guidance.build("cfg", field, w=w, batched=batched)(x, 0.5, cond)
         assert (field.count, field.samples) == (count, samples)
     field.count = 0
-    cfg(field, 2.0)(x.repeat(2, 1), 0.5, y.repeat(2))  # more samples, on a CPU: one after the other
+    cfg(field, 2.0)(x.repeat(20, 1), 0.5, y.repeat(20))  # more samples, on a CPU: one after the other
     assert field.count == 2
 
 

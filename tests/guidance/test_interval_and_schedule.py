@@ -17,7 +17,7 @@ def interval(field: fg.Field, *args, **options) -> fg.guidance.Guidance:
 
 def test_one_evaluation_outside_two_inside() -> None:
     field = Counting(Toy(fg.paths.build("linear")))
-    x, y = torch.randn(6, 3), torch.arange(6) % 3
+    x, y = torch.randn(70, 3), torch.arange(70) % 3
     rules = {
         "a weight": interval(field, w=3.0, low=0.3, high=0.6),
         "around a rule": interval(fg.guidance.build("apg", field, w=3.0), low=0.3, high=0.6),
@@ -25,14 +25,14 @@ def test_one_evaluation_outside_two_inside() -> None:
         "around two": interval(fg.guidance.build("rescale", field, w=3.0), low=0.3, high=0.6),
     }
     for what, rule in rules.items():
-        for t, expected in ((0.1, 1), (0.3, 2), (0.5, 2), (0.6, 2), (0.61, 1), (torch.full((6,), 0.9), 1)):
+        for t, expected in ((0.1, 1), (0.3, 2), (0.5, 2), (0.6, 2), (0.61, 1), (torch.full((70,), 0.9), 1)):
             field.count = 0
             guided = rule(x, t, y)
             assert field.count == expected, (what, t)
             if expected == 1:
                 assert torch.equal(guided.velocity, field(x, t, y).velocity)
     field.count = 0
-    rules["a weight"](x, torch.linspace(0, 1, 6), y)  # some inside, some outside
+    rules["a weight"](x, torch.linspace(0, 1, 70), y)  # some inside, some outside
     assert field.count == 2
 
 

@@ -92,7 +92,7 @@ def test_characteristic_of_no_steps_is_cfg_and_few_steps_cost_two_evaluations_ea
     from rules import Counting
 
     field = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear"))
-    x, y = torch.randn(6, 2, dtype=torch.float64), torch.arange(6) % 3
+    x, y = torch.randn(70, 2, dtype=torch.float64), torch.arange(70) % 3
     none, cfg = (
         fg.guidance.build(n, field, w=2.0, **o)(x, 0.5, y)
         for n, o in (("characteristic", {"iterations": 0}), ("cfg", {}))
