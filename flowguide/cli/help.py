@@ -95,8 +95,11 @@ kinds: {kinds}
 
 def of(command: str) -> str:
     """The help of one command."""
+    import textwrap
+
     from .listing import KINDS
     from .recipes import names
 
     texts = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "list": LIST}
-    return texts[command].format(recipes=", ".join(names()), kinds=", ".join(KINDS))
+    kinds = textwrap.fill(", ".join(KINDS), 100, subsequent_indent=" " * len("kinds: "))
+    return texts[command].format(recipes=", ".join(names()), kinds=kinds)

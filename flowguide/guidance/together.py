@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..fields import Field
+from ..fields import Field, NetworkField
 from ..paths import Prediction
 from .base import Guidance
 
@@ -33,13 +33,16 @@ def together(
         x: States, shape (B, *).
         t: Time, shape () or (B,).
         conds: Conditions, each with a row per sample; None is unconditional.
-        batched: Whether in one evaluation of a batch of ``len(conds) * B``; None for whatever is the faster.
+        batched: Whether in one evaluation of a batch of ``len(conds) * B``, with the null condition for None; None for
+            whatever is the faster, which is two evaluations unless the field is a network's.
     Returns:
         One prediction per condition.
     """
     if batched is None:
         samples, numbers = _CPU if x.device.type == "cpu" else _ACCELERATOR
-        batched = len(x) <= samples and x.numel() <= numbers
+        # Only where it pays, in a network, and where None is known to mean the same as the null condition.
+        known = type(field).predict is NetworkField.predict
+        batched = known and len(x) <= samples and x.numel() <= numbers
     # A rule may hold something per sample, its weights, and would meet more samples than it was built for; the fields
     # that it is made of are evaluated together by the rule itself.
     rows = None if not batched or isinstance(field, Guidance) else _rows(field, len(x), conds)

@@ -95,7 +95,7 @@ def test_evaluates_no_more_than_it_must() -> None:
     for w, cond, batched, count, samples in (
         (2.0, y, False, 2, 8),
         (2.0, y, True, 1, 8),
-        (2.0, y, None, 1, 8),  # few samples, on a CPU: together
+        (2.0, y, None, 2, 8),  # no network: there is nothing to be saved
         (1.0, y, None, 1, 4),
         (0.0, y, None, 1, 4),
         (3.0, None, None, 1, 4),
@@ -103,9 +103,30 @@ def test_evaluates_no_more_than_it_must() -> None:
         field.count = field.samples = 0
         fg.guidance.build("cfg", field, w=w, batched=batched)(x, 0.5, cond)
         assert (field.count, field.samples) == (count, samples)
-    field.count = 0
-    cfg(field, 2.0)(x.repeat(20, 1), 0.5, y.repeat(20))  # more samples, on a CPU: one after the other
-    assert field.count == 2
+
+
+def test_a_network_is_evaluated_once_for_few_samples_and_twice_for_many() -> None:
+    network = fg.networks.build("mlp", dim=2, num_classes=3, width=8, depth=1)
+    calls = []
+    network.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
+    field = fg.NetworkField(network, fg.paths.build("linear"))
+    for name in ("cfg", "apg", "tangential", "rescale", "interval", "multi"):
+        for batch, expected in ((4, [8]), (100, [100, 100])):
+            calls.clear()
+            fg.guidance.build(name, field, w=2.0)(torch.randn(batch, 2), 0.5, torch.arange(batch) % 3)
+            assert calls == expected
+
+
+def test_a_field_that_knows_none_and_not_the_null_label_is_asked_with_none() -> None:
+    class Two(fg.MixtureField):
+        def predict(self, x, t, cond):
+            p = super().predict(x, t, cond)
+            return p if cond is not None else self.path.predict("velocity", p.velocity + 1, x, t)
+
+    field = Two(fg.oracle.ring(3), fg.paths.build("linear"))
+    x, y = torch.randn(3, 2), torch.arange(3)
+    expected = 2 * field(x, 0.5, y).velocity - field(x, 0.5).velocity
+    torch.testing.assert_close(cfg(field, 2.0)(x, 0.5, y).velocity, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("predicts", ["velocity", "noise", "edm"])
