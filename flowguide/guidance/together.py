@@ -4,7 +4,7 @@ r"""One field under several conditions at once.
 
 for a field that treats the samples of a batch independently, to the rounding of its matrix products. One evaluation
 of a batch of twice the size has half the overhead of two, and fills a cache sooner. On one thread of a CPU it was
-found to be 1.1 to 1.7 times as fast up to some 4000 numbers in the batch (64 images of 8 x 8, or 4 of 32 x 32), and
+found to be 1.0 to 1.7 times as fast up to some 4000 numbers in the batch (64 images of 8 x 8, or 4 of 32 x 32), and
 no faster, or slower, beyond (U-Nets of width 32 and 64, and an MLP). The bound for accelerators, which are idle in
 part for much longer, is an estimate.
 """
