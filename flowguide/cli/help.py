@@ -55,6 +55,8 @@ A run with a source starts from the source's held-out samples, any other from no
 
 guidance                 guidance=cfg guidance.w=3     (0 unconditional, 1 conditional, above 1 guided)
 another model in a rule  guidance=classifier guidance.classifier=runs/digits_noisy_classifier (a run folder)
+a weight per time        'guidance.w={{name: linear, start: 1, end: 4}}'    (see: flowguide list schedules)
+a rule within a rule     guidance=interval guidance.w=3 guidance.low=0.2 guidance.high=0.8 guidance.rule=apg
 solver                   solver=auto solver.steps=20   (see: flowguide list solvers)
 what                     num=64 cond=7 cond=[0,1,2,3] with num=4; default: all classes in turn
 randomness               seed=0: sample i of a seed is the same in every batch
@@ -78,6 +80,7 @@ weights                  'guidance.w=[0,1,2,4]'
 seeds                    'seeds=[0,1,2]' gives means and standard deviations
 samples                  num=1000; default: as many as there are held-out data
 guidance, solver         guidance=cfg solver=auto solver.steps=10
+w as a shape in time     guidance=schedule guidance.shape=cosine guidance.rule=cfg
 the rest                 out=folder batch_size=256 device=cuda ema=false imports=[my_module]
 
 for example:
@@ -96,8 +99,11 @@ kinds: {kinds}
 
 def of(command: str) -> str:
     """The help of one command."""
+    import textwrap
+
     from .listing import KINDS
     from .recipes import names
 
     texts = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "list": LIST}
-    return texts[command].format(recipes=", ".join(names()), kinds=", ".join(KINDS))
+    kinds = textwrap.fill(", ".join(KINDS), 100, subsequent_indent=" " * len("kinds: "))
+    return texts[command].format(recipes=", ".join(names()), kinds=kinds)

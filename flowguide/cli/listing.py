@@ -19,6 +19,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "weightings": ("objectives.weightings", "objective.weighting=NAME"),
     "times": ("objectives.time_samplings", "objective.time=NAME"),
     "guidance": ("guidance.registry", "guidance=NAME"),
+    "schedules": ("guidance.schedules", "guidance.w={name: NAME, ...}"),
     "solvers": ("solvers.registry", "solver=NAME"),
     "grids": ("solvers.grids", "solver.grid=NAME"),
     "metrics": ("metrics.registry", "metrics=[NAME, ...]"),
@@ -53,7 +54,9 @@ def _lines(kind: str, brief: bool) -> list[str]:
         return [textwrap.fill(", ".join(registry.names()), 100, initial_indent="  ", subsequent_indent="  ")]
     lines = []
     for name in registry.names():
-        lines.append(_entry(name, registry.describe(name)))
+        space = getattr(registry.get(name), "space", None)
+        about = registry.describe(name) + (f" Acts in the prediction of: {space}." if space else "")
+        lines.append(_entry(name, about))
         options = ", ".join(_option(p) for p in registry.options(name).values())
         if options:
             lines.append(textwrap.fill(options, 100, initial_indent=" " * 20, subsequent_indent=" " * 20))

@@ -21,6 +21,7 @@ class Field(nn.Module, ABC):
     Attributes:
         path: The probability path whose states it takes.
         num_classes: Number of labels it can be conditioned on; None if it is unconditional or conditioned otherwise.
+        shape: Of one state, without the batch; None if it is not known.
         t_min, t_max: The times at which it can be evaluated: the path's, unless its kind of prediction leaves one out.
         between_steps: Whether it acts between the steps of a solver (:meth:`after_step`).
         draws: Whether it draws random numbers, and so needs the seed of the run.
@@ -28,6 +29,7 @@ class Field(nn.Module, ABC):
 
     path: Path
     num_classes: int | None = None
+    shape: tuple[int, ...] | None = None
     between_steps: bool = False
     draws: bool = False
 

@@ -21,6 +21,7 @@ class MixtureField(Field):
         self.mixture = mixture
         self.path = path
         self.num_classes = mixture.num_classes
+        self.shape = (mixture.dim,)
 
     def null(self, batch: int) -> Tensor:
         return torch.full((batch,), self.mixture.num_classes)

@@ -1,12 +1,9 @@
 """What every guidance rule has in common: it is a field made of fields."""
 
-import math
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
 from ..fields import Field
+from ..paths import Kind, Prediction
 from ..registry import Registry
 
 guidance = Registry("guidance rule", given=("field",))
@@ -17,7 +14,20 @@ class Guidance(Field):
 
     Args:
         field: The field to guide; a rule may be guided in turn.
+
+    Attributes:
+        space: The kind of prediction in which the rule acts; None if it does the same in all.
+        starts_at_reference: Whether w = 0 gives what it guides away from, the unconditional prediction for most.
+        conditional_at_1: Whether w = 1 gives the conditional prediction.
+        affine_in_w: Whether the prediction is a + b w at every (x, t, cond).
+
+    The last three are claims that the tests hold every registered rule to; None claims nothing.
     """
+
+    space: Kind | None = None
+    starts_at_reference: bool | None = None
+    conditional_at_1: bool | None = None
+    affine_in_w: bool | None = None
 
     def __init__(self, field: Field) -> None:
         super().__init__()
@@ -26,30 +36,37 @@ class Guidance(Field):
         self.field = field
         self.path = field.path
         self.num_classes = field.num_classes
+        self.shape = field.shape
 
     @property
+    def name(self) -> str:
+        """The name that it is registered under, or that of its class."""
+        return next((name for name in guidance.names() if guidance.get(name) is type(self)), type(self).__name__)
+
+    @property
+    def plain(self) -> Field:
+        """The field beneath all rules."""
+        return self.field.plain if isinstance(self.field, Guidance) else self.field
+
+    # A change of the data prediction alone is an infinite one of the noise where sigma = 0, and so on: where the rule
+    # acts in such a kind, those ends are left out, as for a network that predicts it.
+    @property
     def t_min(self) -> float:
-        return self.field.t_min
+        return max(self.field.t_min, self.path.interval(self.space)[0]) if self.space else self.field.t_min
 
     @property
     def t_max(self) -> float:
-        return self.field.t_max
+        return min(self.field.t_max, self.path.interval(self.space)[1]) if self.space else self.field.t_max
 
     def null(self, batch: int) -> Tensor | None:
         return self.field.null(batch)
 
+    def check_condition(self, cond: Tensor | None, batch: int) -> None:
+        self.field.check_condition(cond, batch)
 
-def check_weight(w: float | Sequence[float] | Tensor) -> float | Tensor:
-    """A guidance weight as a number or as a tensor of one weight per sample; ValueError if it is neither."""
-    if not isinstance(w, (int, float)):
-        w = torch.as_tensor(w, dtype=None if isinstance(w, Tensor) else torch.get_default_dtype())
-        if w.ndim == 1 and len(w):
-            if not w.isfinite().all():
-                raise ValueError(f"every guidance weight must be finite, not {w.tolist()}")
-            return w
-        if w.ndim:
-            raise ValueError(f"w must be a number or one weight per sample, shape (B,), not of shape {tuple(w.shape)}")
-        w = w.item()
-    if not math.isfinite(w):
-        raise ValueError(f"w must be a finite number (0 is unconditional, 1 is conditional), not {w}")
-    return float(w)
+    def with_conditional(self, x: Tensor, t: Tensor, cond: Tensor | None) -> tuple[Prediction, Prediction]:
+        """The guided prediction, and the conditional one of the field that is guided, for rules around this one.
+
+        A rule that has computed the second on the way to the first overrides this, and saves an evaluation.
+        """
+        return self(x, t, cond), self.field(x, t, cond)

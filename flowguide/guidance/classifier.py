@@ -18,7 +18,6 @@ Source: Dhariwal & Nichol (2021), arXiv 2105.05233, section 4, algorithms 1 and 
 already is what their section 4.3 does.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -26,7 +25,8 @@ from torch import Tensor, nn
 
 from ..fields import Field, Posterior
 from ..paths import Prediction
-from .base import Guidance, check_weight, guidance
+from .base import Guidance, guidance
+from .weights import Weight, as_weight, weight_at
 
 
 @guidance.register("classifier")
@@ -36,25 +36,30 @@ class ClassifierGuidance(Guidance):
     Args:
         field: The field to guide; one that takes no conditions can be guided too.
         classifier: Of the states of the same path; in a recipe, a run folder.
-        w: The weight, or one weight per sample, shape (B,).
+        w: The weight: a number, one per sample, shape (B,), or a schedule.
         base: What is guided: the "unconditional" field, so that w = 1 is conditional, or the "conditional" one, so that
             w = 0 is.
     Raises:
         ValueError: if the classifier is none of noisy states, is of another path or other classes, or w is not finite.
+
+    That w = 1 is conditional holds as far as the classifier is the posterior of the field's own law.
     """
+
+    affine_in_w = True
 
     def __init__(
         self,
         field: Field,
         classifier: Posterior,
-        w: float | Sequence[float] | Tensor = 1.0,
+        w: Weight = 1.0,
         base: Literal["unconditional", "conditional"] = "unconditional",
     ) -> None:
         super().__init__(field)
         _check(field, classifier, base)
         self.classifier = classifier
-        self.w = check_weight(w)
+        self.w = as_weight(w)
         self.base = base
+        self.starts_at_reference = self.conditional_at_1 = base == "unconditional"
         self.num_classes = classifier.num_classes
 
     @property
@@ -72,12 +77,13 @@ class ClassifierGuidance(Guidance):
         device = next((p.device for p in self.parameters()), None)
         return torch.full((batch,), self.classifier.num_classes, device=device)
 
+    def check_condition(self, cond: Tensor | None, batch: int) -> None:
+        Field.check_condition(self, cond, batch)  # labels of the classifier, whatever the field takes
+
     def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
-        w = self.w
-        if isinstance(w, Tensor):
-            if len(w) != len(x):
-                raise ValueError(f"w has {len(w)} weights for {len(x)} samples; it needs one per sample or one for all")
-            w = w.to(x).reshape(-1, *[1] * (x.ndim - 1))
+        w = weight_at(self.w, t, x)
+        if isinstance(w, Tensor) and w.ndim:
+            w = w.reshape(-1, *[1] * (x.ndim - 1))
         prediction = self.field(x, t, cond if self.base == "conditional" else None)
         if cond is None or (isinstance(w, float) and w == 0):
             return prediction

@@ -9,7 +9,8 @@ To add one, write a file here (or anywhere that is imported) with a subclass of 
 """
 
 from ..registry import import_siblings
-from .base import KINDS, OUTPUTS, Coefficients, Kind, Numbers, Output, Prediction
+from .base import KINDS, OUTPUTS, Kind, Output, Prediction
+from .coefficients import Coefficients, Numbers
 from .path import Path
 from .path import paths as registry
 

@@ -55,69 +55,19 @@ one more combination of data and noise, called ``edm``: minus the v of data scal
 Source: Karras et al. (2022), arXiv 2206.00364, Eq. 7 and table 1.
 """
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .path import Path
+from .coefficients import Coefficients, Numbers, Scale
 
 Kind = Literal["velocity", "score", "noise", "data", "v"]
 KINDS: tuple[str, ...] = get_args(Kind)
 Output = Literal[Kind, "edm"]  # what a network may put out: a kind, or EDM's combination, which needs a number more
 OUTPUTS: tuple[str, ...] = get_args(Output)
 _KINDS = frozenset(KINDS)
-Scale = Tensor | float
-
-
-class Coefficients:
-    """alpha, sigma and their derivatives at one time, each computed when it is first asked for.
-
-    Args:
-        path: The path.
-        t: Shape () or (B,).
-        ndim: Dimensions of the states that they will multiply: a ``t`` of shape (B,) gives (B, 1, ..., 1).
-    """
-
-    def __init__(self, path: "Path", t: Tensor, ndim: int) -> None:
-        self.path = path
-        self.t = t if t.ndim == 0 else t.reshape(-1, *[1] * (ndim - 1))
-
-    @cached_property
-    def alpha(self) -> Tensor:
-        return self.path.alpha(self.t)
-
-    @cached_property
-    def sigma(self) -> Tensor:
-        return self.path.sigma(self.t)
-
-    @cached_property
-    def alpha_dot(self) -> Tensor:
-        return self.path.alpha_dot(self.t)
-
-    @cached_property
-    def sigma_dot(self) -> Tensor:
-        return self.path.sigma_dot(self.t)
-
-    def spread(self, std: float) -> Tensor:
-        """Standard deviation of the states of data of deviation s: :math:`\\sqrt{\\alpha^2 s^2 + \\sigma^2}`."""
-        return torch.sqrt((self.alpha * std) ** 2 + self.sigma**2)
-
-    @property
-    def determinant(self) -> Tensor:
-        """:math:`\\dot\\alpha\\sigma - \\alpha\\dot\\sigma > 0`: how fast the path turns from noise to data."""
-        return self.alpha_dot * self.sigma - self.alpha * self.sigma_dot
-
-
-class Numbers(NamedTuple):
-    """Coefficients at one time as Python numbers, for whoever knows the time in advance, as a solver does."""
-
-    alpha: float
-    sigma: float
-    alpha_dot: float
-    sigma_dot: float
 
 
 class Prediction:
@@ -247,11 +197,45 @@ class Prediction:
             other: A prediction at the same (x, t).
             w: A number, or one per sample, shape (B,).
         """
-        kinds = self._known.keys() & other._known.keys() or {"velocity"}
-        if isinstance(w, Tensor) and w.ndim:
-            w = w.reshape(-1, *[1] * (self.x.ndim - 1))
-        mixed = {kind: torch.lerp(getattr(self, kind), getattr(other, kind), w) for kind in kinds}
-        return Prediction(self.coefficients, self.x, **mixed)
+        w = self._per_sample(w)
+        return self._each(lambda mine, theirs: torch.lerp(mine, theirs, w), other)
+
+    def mix(self, others: Sequence["Prediction"], weights: Sequence[Tensor | float]) -> "Prediction":
+        """``self + sum_i w_i (other_i - self)``: :meth:`lerp` towards several predictions at the same (x, t).
+
+        Args:
+            others: Predictions at the same (x, t).
+            weights: One for each of them: a number, or one per sample, shape (B,).
+        """
+        weights = [self._per_sample(w) for w in weights]
+        return self._each(
+            lambda mine, *theirs: mine + sum(w * (their - mine) for w, their in zip(weights, theirs, strict=True)),
+            *others,
+        )
+
+    def where(self, mask: Tensor, other: "Prediction") -> "Prediction":
+        """``self`` for the samples in ``mask``, shape (B,), and ``other``, at the same (x, t), for the rest."""
+        rows = self._per_sample(mask)
+        return self._each(lambda mine, theirs: torch.where(rows, mine, theirs), other)
+
+    def chunk(self, count: int) -> list["Prediction"]:
+        """The parts of a batch that was put together from ``count`` batches of one size, in order."""
+
+        def parts(value: Scale) -> Sequence[Scale]:
+            return value.chunk(count) if isinstance(value, Tensor) and value.ndim else [value] * count
+
+        c = self.coefficients
+        rows = list(zip(*map(parts, self._row), strict=True)) if self._row else [None] * count
+        shared = c.t.ndim == 0  # what has been computed at one time for all is not computed again
+        return [
+            Prediction(
+                c if shared else Coefficients(c.path, parts(c.t)[i], self.x.ndim),
+                parts(self.x)[i],
+                row=rows[i],
+                **{kind: parts(value)[i] for kind, value in self._known.items()},
+            )
+            for i in range(count)
+        ]
 
     def tilted(self, gradient: Tensor) -> "Prediction":
         """The prediction of the same law times some h(x), from g, the gradient of log h(x) divided by alpha.
@@ -282,3 +266,16 @@ class Prediction:
         tilted = {kind: value + rows[kind]() for kind, value in self._known.items()}
         row = self._row and (self._row[0] + change(*self._row[1:]), *self._row[1:])
         return Prediction(c, self.x, row=row, **tilted)
+
+    def _each(self, function: Callable[..., Tensor], *others: "Prediction") -> "Prediction":
+        """A function of several predictions, applied to each kind that all know; to the velocity if there is none."""
+        kinds = set(self._known).intersection(*(other._known for other in others)) or {"velocity"}
+        return Prediction(
+            self.coefficients,
+            self.x,
+            **{kind: function(getattr(self, kind), *(getattr(other, kind) for other in others)) for kind in kinds},
+        )
+
+    def _per_sample(self, value: Tensor | float) -> Tensor | float:
+        """A number, or one per sample, so that it broadcasts against x."""
+        return value.reshape(-1, *[1] * (self.x.ndim - 1)) if isinstance(value, Tensor) and value.ndim else value

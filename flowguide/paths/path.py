@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..randomness import normal
 from ..registry import Registry
-from .base import Coefficients, Kind, Numbers, Output, Prediction
+from .base import Kind, Output, Prediction
+from .coefficients import Coefficients, Numbers
 
 paths = Registry("path")
 

@@ -1,0 +1,84 @@
+r"""Several conditions at once: a product of experts.
+
+.. math:: \tilde s(x) = s(x) + w \sum_i v_i \left[ s(x \mid y_i) - s(x) \right],
+
+which for exact fields is the score of :math:`p_t(x) \prod_i p_t(y_i \mid x)^{w v_i}`; with a negative :math:`v_i` the
+condition is negated. The weights sum to one, with :math:`1 - w \sum_i v_i` for the unconditional prediction, so that
+the same holds for every kind of prediction. With one condition this is classifier-free guidance.
+
+Source: Liu et al. (2022), arXiv 2206.01714 (conjunction; with a negative weight, negation).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..fields import Field
+from ..fields.base import check_labels
+from ..paths import Prediction
+from .base import Guidance, guidance
+from .together import together
+from .weights import Weight, as_weight, weight_at
+
+
+@guidance.register("multi")
+class Multi(Guidance):
+    """Several labels at once: unconditional + w sum_i v_i (conditional_i - unconditional).
+
+    Args:
+        field: A field of labels.
+        w: The weight of all: a number, one per sample, shape (B,), or a schedule.
+        labels: Labels for every sample, beside the ones that it is called with, of shape (B,) or (B, n).
+        weights: The v_i: first of the labels that it is called with, then of ``labels``; None for 1 each.
+        batched: Whether the field is evaluated once on a batch of all; None for whatever is the faster.
+    Raises:
+        ValueError: if the field takes no labels, or one of them is none of its classes.
+    """
+
+    starts_at_reference = True
+    affine_in_w = True
+
+    def __init__(
+        self,
+        field: Field,
+        w: Weight = 1.0,
+        labels: Sequence[int] = (),
+        weights: Sequence[float] | None = None,
+        batched: bool | None = None,
+    ) -> None:
+        super().__init__(field)
+        if field.num_classes is None or field.null(1) is None:
+            raise ValueError("multi composes labels, and this field takes none")
+        self.labels = tuple(labels)
+        if self.labels:
+            check_labels(torch.tensor(self.labels), field.num_classes)
+        self.w = as_weight(w)
+        self.weights = None if weights is None else tuple(float(v) for v in weights)
+        if self.weights is not None and not torch.tensor(self.weights).isfinite().all():
+            raise ValueError(f"weights must be finite numbers, not {list(self.weights)}")
+        self.batched = batched
+        # Of one label; with several there is no one conditional prediction.
+        self.conditional_at_1 = not self.labels and self.weights in (None, (1.0,))
+
+    def check_condition(self, cond: Tensor | None, batch: int) -> None:
+        if cond is None or cond.ndim != 2:
+            return super().check_condition(cond, batch)
+        for column in cond.unbind(1):
+            super().check_condition(column, batch)
+
+    def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
+        w = weight_at(self.w, t, x)
+        given = [] if cond is None else [cond] if cond.ndim == 1 else list(cond.unbind(1))
+        conds = given + [torch.full((len(x),), label, device=x.device) for label in self.labels]
+        weights = (1.0,) * len(conds) if self.weights is None else self.weights
+        if len(weights) != len(conds):
+            raise ValueError(f"multi has {len(weights)} weights for {len(conds)} labels; it needs one for each")
+        # What has no weight is not evaluated.
+        used = [(cond, w * v) for cond, v in zip(conds, weights, strict=True) if v]
+        if not used or (isinstance(w, float) and w == 0):
+            return self.field(x, t, None)
+        if len(used) == 1 and isinstance(used[0][1], float) and used[0][1] == 1:
+            return self.field(x, t, used[0][0])
+        u, *others = together(self.field, x, t, (None, *(cond for cond, _ in used)), self.batched)
+        return u.mix(others, [weight for _, weight in used])

@@ -1,0 +1,71 @@
+r"""A negative condition: away from a second condition, in place of none.
+
+.. math:: \tilde F(x \mid y) = (1 - w)\, F(x \mid y') + w\, F(x \mid y),
+
+whose score, for exact fields, is that of :math:`p_t(x \mid y') \left[ p_t(x \mid y) / p_t(x \mid y') \right]^w` at
+each t.
+
+Source: Liu et al. (2022), arXiv 2206.01714 (concept negation), which has the unconditional prediction
+besides; that is the rule ``multi`` with a negative weight. The form here is the "negative prompt" of common practice.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..fields import Field
+from ..fields.base import check_labels
+from ..paths import Prediction
+from .base import guidance
+from .pair import Pair
+from .together import together
+from .weights import Weight
+
+
+@guidance.register("negative")
+class Negative(Pair):
+    """A negative condition: (1 - w) prediction under it + w prediction under the condition.
+
+    Args:
+        field: A field that takes conditions.
+        negative: The condition to guide away from: a label, or a condition per sample, shape (B, ...).
+        w: The weight: a number, one per sample, shape (B,), or a schedule.
+        batched: Whether the field is evaluated once on a doubled batch; None for whatever is the faster.
+    Raises:
+        ValueError: if the field takes no conditions, or the label is none of its classes.
+    """
+
+    starts_at_reference = True
+    conditional_at_1 = True
+    affine_in_w = True
+
+    def __init__(
+        self, field: Field, negative: int | Sequence[int] | Tensor, w: Weight = 1.0, batched: bool | None = None
+    ) -> None:
+        super().__init__(field, w, batched)
+        self.negative = negative if isinstance(negative, int) else torch.as_tensor(negative)
+        if field.num_classes is None and isinstance(negative, int):
+            raise ValueError(f"negative is the label {negative}, and this field has none: give a condition per sample")
+        if field.num_classes is not None:
+            check_labels(torch.as_tensor([negative] if isinstance(negative, int) else negative), field.num_classes)
+
+    def unguided(self, cond: Tensor | None) -> bool:
+        return False
+
+    def reference(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
+        return self.field(x, t, self._negative(x))
+
+    def both(self, x: Tensor, t: Tensor, cond: Tensor | None) -> tuple[Prediction, Prediction]:
+        u, c = together(self.field, x, t, (self._negative(x), cond), self.batched)
+        return u, c
+
+    def _negative(self, x: Tensor) -> Tensor:
+        if isinstance(self.negative, int):
+            return torch.full((len(x),), self.negative, device=x.device)
+        if len(self.negative) != len(x):
+            raise ValueError(
+                f"there are {len(self.negative)} negative conditions for {len(x)} samples; it needs one per sample, or "
+                f"one label for all"
+            )
+        return self.negative.to(x.device)

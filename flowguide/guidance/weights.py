@@ -1,0 +1,75 @@
+"""Guidance weights: a number, one per sample, or a function of time.
+
+A schedule is any function of the time; those that have names are in :mod:`flowguide.guidance.ramps`. From a recipe:
+``guidance.w={name: linear, start: 1, end: 4}``; from Python the same mapping, an object,
+``fg.guidance.schedules.build("linear", start=1, end=4)``, or a function, ``lambda t: 1 + 3 * t``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..registry import Registry
+
+schedules = Registry("schedule")
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """A weight as a function of time."""
+
+    def __call__(self, t: Tensor) -> Tensor:
+        """The weight at ``t``, shape () or (B,), of t's dtype: one for all or one per sample."""
+        ...
+
+
+# What a rule takes for w; a mapping is a recipe's node of a schedule.
+Weight: TypeAlias = float | Sequence[float] | Tensor | Mapping[str, Any] | Schedule
+
+
+def check_weight(w: float | Sequence[float] | Tensor) -> float | Tensor:
+    """A guidance weight as a number or as a tensor of one weight per sample; ValueError if it is neither."""
+    if not isinstance(w, (int, float)):
+        w = torch.as_tensor(w, dtype=None if isinstance(w, Tensor) else torch.get_default_dtype())
+        if w.ndim == 1 and len(w):
+            if not w.isfinite().all():
+                raise ValueError(f"every guidance weight must be finite, not {w.tolist()}")
+            return w
+        if w.ndim:
+            raise ValueError(f"w must be a number or one weight per sample, shape (B,), not of shape {tuple(w.shape)}")
+        w = w.item()
+    if not math.isfinite(w):
+        raise ValueError(f"w must be a finite number (0 is unconditional, 1 is conditional), not {w}")
+    return float(w)
+
+
+def as_weight(w: Weight) -> float | Tensor | Schedule:
+    """A weight as rules keep it, once checked: see :func:`weight_at`."""
+    if isinstance(w, Mapping):
+        return schedules.build_from(w)
+    if isinstance(w, Schedule) and not isinstance(w, Tensor):
+        return w
+    return check_weight(w)
+
+
+def weight_at(w: float | Tensor | Schedule, t: Tensor, x: Tensor) -> float | Tensor:
+    """The weight at time ``t``, shape () or (B,), for states ``x``, shape (B, *).
+
+    Returns:
+        A number, or a tensor of x's dtype on its device, of shape () or (B,).
+    Raises:
+        ValueError: if there is not one weight per sample.
+    """
+    if isinstance(w, float):
+        return w
+    value = w if isinstance(w, Tensor) else w(t)
+    if not isinstance(value, Tensor):
+        return check_weight(value)
+    if value.ndim > 1:
+        raise ValueError(f"a schedule gives one weight, or one per sample, not weights of shape {tuple(value.shape)}")
+    if value.ndim and len(value) != len(x):
+        raise ValueError(f"w has {len(value)} weights for {len(x)} samples; it needs one per sample or one for all")
+    return value.to(x)

@@ -1,0 +1,69 @@
+"""Guidance rules on the command line: weights as functions of time, rules within rules, sweeps over w."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import flowguide as fg
+from flowguide.evaluation.evaluate import weights_of
+
+
+@pytest.mark.parametrize(
+    ("words", "rule", "options"),
+    [
+        (["guidance.w={name: linear, start: 1, end: 4}"], "cfg", {"w": lambda t: 1 + 3 * t}),
+        (["guidance=schedule", "guidance.w=4"], "cfg", {"w": lambda t: 1 + 3 * t}),
+        (["guidance=interval", "guidance.w=3", "guidance.low=0", "guidance.high=1"], "cfg", {"w": 3.0}),
+        (
+            ["guidance=interval", "guidance.w=3", "guidance.rule={name: apg, eta: 0.5, space: v}"],
+            "apg",
+            {"w": 3.0, "eta": 0.5, "space": "v"},
+        ),
+        (["guidance=negative", "guidance.negative=1", "guidance.w=2"], "negative", {"negative": 1, "w": 2.0}),
+        (["guidance=multi", "guidance.labels=[1]", "guidance.w=2"], "multi", {"labels": [1], "w": 2.0}),
+    ],
+)
+def test_sampling_with_a_rule(moons, words: list[str], rule: str, options: dict) -> None:
+    assert moons("sample", "runs/moons", "num=6", "solver.steps=3", *words).code == 0
+    (file,) = Path("runs/moons/samples").glob("*.safetensors")
+    field = fg.guidance.build(rule, fg.load("runs/moons"), **options)
+    expected = fg.sample(field, (6, 2), torch.arange(6) % 2, fg.solvers.build("auto", steps=3))
+    torch.testing.assert_close(load_file(file)["data"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_rule_runs_or_says_what_it_needs(moons) -> None:
+    for name in fg.guidance.names():
+        ended = moons("sample", "runs/moons", f"guidance={name}", "num=2", "solver.steps=2")
+        if ended.code:
+            assert name in {"autoguidance", "classifier", "negative", "feedback"}
+            assert name in ended.sentence
+
+
+MISTAKES = [
+    (["guidance.w={name: liner}"], "unknown schedule 'liner'; did you mean 'linear'"),
+    (["guidance.w={start: 1}"], "a schedule needs a name"),
+    (["guidance=interval", "guidance.low=0.8", "guidance.high=0.2"], "low < high"),
+    (["guidance=interval", "guidance.rule=agp"], "unknown guidance rule 'agp'; did you mean 'apg'"),
+    (["guidance=apg", "guidance.space=score"], "apg acts in data or noise or velocity or v, not in 'score'"),
+]
+
+
+def test_mistakes_get_a_sentence(moons) -> None:
+    for words, sentence in MISTAKES:
+        assert sentence in moons("sample", "runs/moons", *words).sentence
+
+
+NEEDS_A_MODEL = {"autoguidance", "classifier", "feedback"}
+
+
+@pytest.mark.parametrize("name", [name for name in fg.guidance.names() if name not in NEEDS_A_MODEL])
+def test_a_list_of_weights_is_a_sweep(name: str) -> None:
+    """As ``flowguide evaluate`` builds a rule per weight."""
+    field = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear"))
+    needs = {"negative": 0} if name == "negative" else {}
+    node = {**fg.guidance.registry.defaults(name), **needs, "w": [0, 1, 2.5]}
+    for w in weights_of(node):
+        rule = fg.guidance.registry.build_from({**node, "w": w}, field)
+        assert rule(torch.zeros(3, 2), 0.5, torch.arange(3)).velocity.isfinite().all()
