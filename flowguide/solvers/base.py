@@ -165,13 +165,14 @@ class Solver(ABC):
                 f"states are floating-point tensors of shape (B, *), not {x.dtype} of shape {tuple(x.shape)}"
             )
         field.check_condition(cond, len(x))
+        times = self.times(field)
         if seed is None and (self.stochastic or field.draws):
             raise ValueError(f"{type(self if self.stochastic else field).__name__} draws noise: it needs a seed")
         if seed is not None and not (self.stochastic or field.draws):
             raise ValueError(
                 f"{type(self).__name__}, as it is set, solves the ODE and draws no noise: it takes no seed"
             )
-        return Run(self.times(field), cond, seed, first)
+        return Run(times, cond, seed, first)
 
     def _locate(self, states: Iterator[Tensor], times: Tensor) -> None:
         for step, state in enumerate(states):

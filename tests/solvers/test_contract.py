@@ -272,7 +272,7 @@ def test_a_seed_is_for_solvers_that_draw_noise(name: str) -> None:
         ("edm_heun", {"churn_min": 2.0, "churn_max": 1.0}, "churn_min <= churn_max"),
         ("edm_heun", {"churn_noise": 0.0}, "churn_noise > 0"),
         ("langevin", {"predictor": "dpmpp_2m"}, "without a history; dpmpp_2m has one"),
-        ("langevin", {"predictor": "torchdiffeq"}, "single steps; torchdiffeq is none"),
+        ("langevin", {"predictor": "torchdiffeq"}, "without a history; torchdiffeq has one"),
         ("langevin", {"snr": 0.0}, "snr > 0"),
         ("langevin", {"corrections": 0}, "at least 1 correction"),
         ("torchdiffeq", {"rtol": 0.0}, "tolerances must be positive"),
