@@ -17,7 +17,10 @@ schedule, and turns the result into every other kind. A rule that does the same 
 to one, is a :class:`Pair` with ``combine(u, c, w)`` on predictions; a rule around another rule is a
 :class:`Modifier`; and whatever is none of these is a :class:`Guidance` with ``predict(x, t, cond)``.
 
-Rules keep nothing between evaluations. They nest: the unconditional prediction of a rule is that of its field.
+Rules nest: the unconditional prediction of a rule is that of its field. A rule that keeps something from evaluation to
+evaluation, looks at the steps to come or acts between them takes part in the run of a solver (``fields/run.py``): its
+``for_run`` gives a fresh copy with the state of that run, as in ``cfgpp.py``, and its ``after_step`` may change the
+states, as in ``predictor_corrector.py``.
 """
 
 from ..registry import import_siblings

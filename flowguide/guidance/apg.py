@@ -5,10 +5,11 @@ r"""Adaptive projected guidance: less of the change that only makes the predicti
     \tilde F = F_c + (w - 1) \left( \delta_\perp + \eta\, \delta_\parallel \right),
 
 where :math:`\delta_\parallel` is the part of :math:`\delta` along :math:`F_c`. With :math:`\eta = 1` and no threshold
-r this is classifier-free guidance. It acts on the data prediction, as in the paper.
+r this is classifier-free guidance. It acts on the data prediction, as in the paper. In the run of a solver the
+difference may have a momentum, :math:`\delta \leftarrow \delta + \beta\, \delta_{before}`, from one evaluation to the
+next; negative in the paper.
 
-Source: Sadat, Hilliges & Weber (2024), arXiv 2410.02416. Their momentum of :math:`\delta`
-from step to step is left out: a rule keeps nothing between evaluations.
+Source: Sadat, Hilliges & Weber (2024), arXiv 2410.02416.
 """
 
 import math
@@ -16,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..fields import Field
+from ..fields import Field, Run
 from ..paths import Kind
 from .base import guidance
 from .spaces import SpacePair, inner, ratio, root
@@ -32,6 +33,7 @@ class AdaptiveProjectedGuidance(SpacePair):
         w: The weight: a number, one per sample, shape (B,), or a schedule.
         eta: How much of the parallel part is kept: 0 none, 1 all.
         threshold: r, the largest norm of the difference; None for none.
+        momentum: beta, in (-1, 1); it counts in the runs of solvers.
         space: The kind to act in; None for data, as in the paper.
     Raises:
         ValueError: if eta is not finite, or the threshold not positive.
@@ -48,6 +50,7 @@ class AdaptiveProjectedGuidance(SpacePair):
         w: Weight = 1.0,
         eta: float = 0.0,
         threshold: float | None = None,
+        momentum: float = 0.0,
         space: Kind | None = None,
     ) -> None:
         super().__init__(field, w, space)
@@ -55,10 +58,23 @@ class AdaptiveProjectedGuidance(SpacePair):
             raise ValueError(f"eta must be a finite number (0 projects, 1 leaves the difference as it is), not {eta}")
         if threshold is not None and not threshold > 0:
             raise ValueError(f"threshold is the largest norm of the difference, positive, or null, not {threshold}")
-        self.eta, self.threshold = eta, threshold
+        if not -1 < momentum < 1:
+            raise ValueError(f"momentum is in (-1, 1), not {momentum}")
+        self.eta, self.threshold, self.momentum = eta, threshold, momentum
+        self._memory: list[Tensor] | None = None
+
+    def for_run(self, run: Run) -> "AdaptiveProjectedGuidance":
+        fresh = super().for_run(run)
+        if self.momentum:
+            fresh = fresh.with_parts({}) if fresh is self else fresh
+            fresh._memory = []
+        return fresh
 
     def blend(self, u: Tensor, c: Tensor, w: float | Tensor) -> Tensor:
         delta = c - u
+        if self._memory is not None:
+            delta = delta + self.momentum * self._memory.pop() if self._memory else delta
+            self._memory.append(delta)
         if self.threshold is not None:
             norm = root(inner(delta, delta))
             delta = delta * torch.where(norm > self.threshold, ratio(self.threshold, norm), 1.0).to(delta.dtype)

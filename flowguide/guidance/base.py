@@ -1,8 +1,11 @@
 """What every guidance rule has in common: it is a field made of fields."""
 
+import copy
+from typing import Self
+
 from torch import Tensor
 
-from ..fields import Field
+from ..fields import Field, Run
 from ..paths import Kind, Prediction
 from ..registry import Registry
 
@@ -60,6 +63,35 @@ class Guidance(Field):
 
     def null(self, batch: int) -> Tensor | None:
         return self.field.null(batch)
+
+    # What the fields within need of a run, the rule needs: see fields/run.py.
+    @property
+    def between_steps(self) -> bool:
+        return any(field.between_steps for field in self.parts().values())
+
+    @property
+    def draws(self) -> bool:
+        return any(field.draws for field in self.parts().values())
+
+    def parts(self) -> dict[str, Field]:
+        """The fields that the rule is made of, by the names of their attributes."""
+        return {name: part for name, part in self.named_children() if isinstance(part, Field)}
+
+    def for_run(self, run: Run) -> "Guidance":
+        fresh = {name: part.for_run(run) for name, part in self.parts().items()}
+        return self.with_parts(fresh) if any(fresh[name] is not part for name, part in self.parts().items()) else self
+
+    def with_parts(self, parts: dict[str, Field]) -> Self:
+        """A copy of the rule that is made of other fields, and shares all else."""
+        fresh = copy.copy(self)
+        fresh.__dict__["_modules"] = {**self._modules, **parts}
+        return fresh
+
+    def after_step(self, x: Tensor, step: int) -> Tensor:
+        for part in self.parts().values():
+            if part.between_steps:
+                x = part.after_step(x, step)
+        return x
 
     def check_condition(self, cond: Tensor | None, batch: int) -> None:
         self.field.check_condition(cond, batch)

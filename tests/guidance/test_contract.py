@@ -168,7 +168,7 @@ def test_gradients_where_the_predictions_agree(name: str) -> None:
 
 
 # Evaluations of a field by a rule at w = 2, where it is not two; characteristic guidance has a test of its own.
-EVALUATIONS = {"autoguidance": 1, "classifier": 1, "characteristic": None}
+EVALUATIONS = {"autoguidance": 1, "classifier": 1, "predictor_corrector": 1, "characteristic": None}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,57 @@
+r"""CFG++: guidance of the data, renoised with the unconditional noise.
+
+.. math:: x_s = \alpha_s \left[ (1 - \kappa)\, \hat z_u + \kappa\, \hat z_c \right] + \sigma_s\, \hat\varepsilon_u,
+    \qquad \kappa \in [0, 1],
+
+from t to s. That is the DDIM step of classifier-free guidance whose weight follows from the length of the step,
+
+.. math:: w = \frac{\kappa}{1 - e^{-h}}, \qquad h = \log \frac{\alpha_s}{\sigma_s} - \log \frac{\alpha_t}{\sigma_t},
+
+large where steps are short. It is a rule of the steps of a run, with no limit as they become many; any solver takes it,
+and with ``ddim`` it is CFG++. Outside a run it is the one step from t to the data, :math:`w = \kappa`.
+
+Source: Chung et al. (2024), arXiv 2406.08070, algorithm 2, whose lambda is :math:`\kappa`.
+"""
+
+import torch
+from torch import Tensor
+
+from ..fields import Field, Run
+from ..paths import Prediction
+from .base import guidance
+from .pair import Pair
+from .weights import Weight
+
+
+@guidance.register("cfgpp")
+class CFGPlusPlus(Pair):
+    """CFG++: cfg with the weight w / (1 - exp(-h)), h the step of the run in log(alpha / sigma).
+
+    Args:
+        field: A field that knows its null condition.
+        w: The paper's lambda, in [0, 1] there: a number, one per sample, shape (B,), or a schedule.
+        batched: Whether the field is evaluated once on a doubled batch; None for whatever is the faster.
+    """
+
+    affine_in_w = True
+
+    def __init__(self, field: Field, w: Weight = 0.6, batched: bool | None = None) -> None:
+        super().__init__(field, w, batched)
+        self._steps: tuple[Tensor, Tensor] | None = None
+
+    def for_run(self, run: Run) -> "CFGPlusPlus":
+        fresh = super().for_run(run)
+        fresh = fresh.with_parts({}) if fresh is self else fresh
+        factors = -1 / torch.expm1(-self.path.half_log_snr(run.times).diff())
+        # Evaluations are at the times of the steps or after, up to the rounding of the states' dtype.
+        fresh._steps = (run.times - 1e-6, factors)
+        return fresh
+
+    def combine(self, u: Prediction, c: Prediction, w: float | Tensor) -> Prediction:
+        if self._steps is not None:
+            times, factors = (each.to(c.x.device) for each in self._steps)
+            t = c.coefficients.t.flatten()
+            step = torch.searchsorted(times, t.double(), right=True) - 1
+            factor = factors[step.clamp(0, len(factors) - 1)].to(c.x)
+            w = w * (factor if len(t) > 1 else factor[0])
+        return u.lerp(c, w)
