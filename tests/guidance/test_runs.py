@@ -189,3 +189,22 @@ def test_smc_says_what_it_needs() -> None:
         fg.sample(fg.guidance.build("smc", ring(), w=torch.ones(8)), (8, 2), y, sde(3))
     with pytest.raises(ValueError, match="needs a seed"):
         fg.solvers.build("heun").solve(fg.guidance.build("smc", ring(), w=2.0), torch.zeros(8, 2), y)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 2.0])
+def test_the_guided_sde_of_any_strength_has_its_closed_form(eta: float) -> None:
+    """Where cfg ends between N(0, S0) and N(m1, S1), with eta times the forward g^2, by integrals over tau.
+
+    With G = (S0 + tau)^(1 - w) (S1 + tau)^w the mean is (1 + eta) / 2 times the integral of (G(0) / G)^((1 + eta) / 2) c
+    and the variance eta times that of (G(0) / G)^(1 + eta); for eta = 0 it is S0^(1 - w) S1^w.
+    """
+    field, w, s1 = Two("cosine"), 3.0, 0.25
+    tau = torch.logspace(-8, 8, 200_001, dtype=torch.float64)
+    relative = (1 + tau) ** (w - 1) * (1 + tau / s1) ** -w
+    mean = (1 + eta) / 2 * torch.trapezoid(relative ** ((1 + eta) / 2) * w / (s1 + tau), tau)
+    variance = eta * torch.trapezoid(relative ** (1 + eta), tau) if eta else torch.tensor(s1**w)
+    solver = fg.solvers.build("auto", steps=60) if eta == 0 else sde(400, scale=eta**0.5)
+    rule, y = fg.guidance.build("cfg", field, w=w), torch.zeros(20_000, dtype=torch.long)
+    x = fg.sample(rule, (20_000, 1), y, solver, seed=0, dtype=torch.float64)
+    assert float(x.mean()) == pytest.approx(float(mean), rel=0.02)
+    assert float(x.std()) == pytest.approx(float(variance) ** 0.5, rel=0.03)
