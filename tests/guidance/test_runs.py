@@ -193,10 +193,10 @@ def test_smc_says_what_it_needs() -> None:
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 2.0])
 def test_the_guided_sde_of_any_strength_has_its_closed_form(eta: float) -> None:
-    """Where cfg ends between N(0, S0) and N(m1, S1), with eta times the forward g^2, by integrals over tau.
+    """Where cfg ends between N(0, S0) and N(m1, S1), g^2 being eta times that of the forward process.
 
-    With G = (S0 + tau)^(1 - w) (S1 + tau)^w the mean is (1 + eta) / 2 times the integral of (G(0) / G)^((1 + eta) / 2) c
-    and the variance eta times that of (G(0) / G)^(1 + eta); for eta = 0 it is S0^(1 - w) S1^w.
+    With G = (S0 + tau)^(1 - w) (S1 + tau)^w the mean is (1 + eta) / 2 times the integral over tau of
+    (G(0) / G)^((1 + eta) / 2) c, the variance eta times that of (G(0) / G)^(1 + eta), and S0^(1 - w) S1^w for eta = 0.
     """
     field, w, s1 = Two("cosine"), 3.0, 0.25
     tau = torch.logspace(-8, 8, 200_001, dtype=torch.float64)
