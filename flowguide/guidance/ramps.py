@@ -11,6 +11,7 @@ beta.
 """
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from torch import Tensor
 from .weights import check_weight, schedules
 
 
-class Ramp:
+class Ramp(ABC):
     """What schedules between two weights have in common.
 
     Args:
@@ -29,9 +30,9 @@ class Ramp:
     def __init__(self, start: float = 0.0, end: float = 1.0) -> None:
         self.start, self.end = float(check_weight(start)), float(check_weight(end))
 
+    @abstractmethod
     def rise(self, t: Tensor) -> Tensor:
         """h, from 0 at t = 0 to 1 at t = 1, same shape as ``t``."""
-        raise NotImplementedError
 
     def __call__(self, t: Tensor) -> Tensor:
         return self.start + (self.end - self.start) * self.rise(t)
