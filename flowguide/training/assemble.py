@@ -58,7 +58,11 @@ def build_model(config: TrainConfig) -> nn.Module:
             )
         return network
     path = paths.registry.build_from(config.path)
-    return NetworkPosterior(network, path) if noisy else NetworkField(network, path, config.predicts, config.sigma_data)
+    if noisy:
+        return NetworkPosterior(network, path)
+    field = NetworkField(network, path, config.predicts, config.sigma_data)
+    field.shape = None if config.shape is None else tuple(config.shape)
+    return field
 
 
 def load(path: str | Path, ema: bool = True, device: torch.device | str = "auto") -> nn.Module:

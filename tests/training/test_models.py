@@ -125,3 +125,18 @@ def test_says_what_is_wrong_with_a_recipe(tmp_path: Path) -> None:
         fg.training.train(settings("mlp_classifier", "noisy_classifier", path=None), tmp_path, show=False)
     with pytest.raises(ValueError, match="ConditionalFlowMatching trains a Field, not a NetworkPosterior"):
         fg.training.train(settings("mlp_classifier", "cfm"), tmp_path, show=False)
+
+
+def test_a_weak_model_of_another_shape_is_refused(tmp_path: Path) -> None:
+    """From their run folders the shapes of the states are known; a smaller network of the same shape is welcome."""
+    from flowguide import training
+
+    tiny = {"training": {"steps": 1, "batch_size": 4}, "path": {"name": "linear"}, "objective": {"name": "cfm"}}
+    for name, data, width in (("strong", "moons", 8), ("weak", "moons", 4), ("other", "digits", 4)):
+        network = {"name": "mlp", "width": width} if data == "moons" else {"name": "unet", "width": 8, "head_width": 8}
+        training.train({**tiny, "data": {"name": data}, "network": network}, tmp_path / name, show=False)
+    strong, weak, other = (fg.load(tmp_path / name, device="cpu") for name in ("strong", "weak", "other"))
+    assert (strong.shape, other.shape) == ((2,), (1, 8, 8))
+    fg.sample(fg.guidance.build("autoguidance", strong, weak=weak, w=2.0), (4, 2), torch.arange(4) % 2)
+    with pytest.raises(ValueError, match="the weak model has"):
+        fg.guidance.build("autoguidance", strong, weak=other)
