@@ -20,6 +20,7 @@ from ..fields import Field, Run
 from ..paths import Prediction
 from .base import guidance
 from .pair import Pair
+from .steps import PerStep
 from .weights import Weight
 
 
@@ -37,21 +38,16 @@ class CFGPlusPlus(Pair):
 
     def __init__(self, field: Field, w: Weight = 0.6, batched: bool | None = None) -> None:
         super().__init__(field, w, batched)
-        self._steps: tuple[Tensor, Tensor] | None = None
+        self._factors: PerStep | None = None
 
     def for_run(self, run: Run) -> "CFGPlusPlus":
         fresh = super().for_run(run)
         fresh = fresh.with_parts({}) if fresh is self else fresh
-        factors = -1 / torch.expm1(-self.path.half_log_snr(run.times).diff())
-        # Evaluations are at the times of the steps or after, up to the rounding of the states' dtype.
-        fresh._steps = (run.times - 1e-6, factors)
+        fresh._factors = PerStep(run.times, -1 / torch.expm1(-self.path.half_log_snr(run.times).diff()))
         return fresh
 
     def combine(self, u: Prediction, c: Prediction, w: float | Tensor) -> Prediction:
-        if self._steps is not None:
-            times, factors = (each.to(c.x.device) for each in self._steps)
-            t = c.coefficients.t.flatten()
-            step = torch.searchsorted(times, t.double(), right=True) - 1
-            factor = factors[step.clamp(0, len(factors) - 1)].to(c.x)
-            w = w * (factor if len(t) > 1 else factor[0])
+        if self._factors is not None:
+            t = c.coefficients.t
+            w = w * self._factors(t.flatten() if t.ndim else t, c.x)
         return u.lerp(c, w)

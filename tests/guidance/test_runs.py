@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from rules import Counting
 from torch import Tensor
 
 import flowguide as fg
@@ -116,6 +117,81 @@ def test_cfgpp_with_ddim_is_its_papers_step(w: float) -> None:
         u, c = field(x, t), field(x, t, y)
         x = field.path.alpha(s) * torch.lerp(u.data, c.data, w) + field.path.sigma(s) * u.noise
     torch.testing.assert_close(ours, x, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("w", [0.0, 1.0, 2.5, [1.0, 2.0, 3.0, 0.5, 1.0, 4.0]])
+@pytest.mark.parametrize("batched", [True, False])
+def test_rectified_cfgpp_with_euler_is_its_papers_algorithm(w, batched: bool) -> None:
+    field, y = ring(), torch.arange(6) % 3
+    w = torch.tensor(w, dtype=torch.float64) if isinstance(w, list) else w
+    x = field.path.prior((6, 2), seed=0, dtype=torch.float64)
+    solver = fg.solvers.build("euler", steps=7)
+    rule = fg.guidance.build("rectified_cfgpp", field, w=w, batched=batched)
+    ours = solver.solve(rule, x, y)
+    more = w[:, None] - 1 if isinstance(w, torch.Tensor) else w - 1
+    for t, s in itertools.pairwise(solver.times(field)):
+        c = field(x, t, y).velocity
+        half, middle = x + (s - t) / 2 * c, (t + s) / 2
+        x = x + (s - t) * (c + more * (field(half, middle, y).velocity - field(half, middle).velocity))
+    torch.testing.assert_close(ours, x, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("path", ["linear", "vp"])
+def test_rectified_cfgpp_is_cfg_outside_a_run_and_for_short_steps(path: str) -> None:
+    field, y = ring(path), torch.arange(6) % 3
+    x = field.path.prior((6, 2), seed=0, dtype=torch.float64)
+    ours, cfg = (fg.guidance.build(name, field, w=2.0) for name in ("rectified_cfgpp", "cfg"))
+    torch.testing.assert_close(ours(x, 0.4, y).velocity, cfg(x, 0.4, y).velocity)
+    gaps = []
+    for steps in (20, 80):
+        solver = fg.solvers.build("heun", steps=steps)
+        gaps.append(float((solver.solve(ours, x, y) - solver.solve(cfg, x, y)).abs().max()))
+    assert gaps[1] < gaps[0] / 3
+    for name, evaluations in (("euler", 3 * 4), ("heun", 6 * 3 + 2 * 1)):  # at the end there is nothing ahead
+        counting = Counting(field)
+        rule = fg.guidance.build("rectified_cfgpp", counting, w=2.0)
+        fg.solvers.build(name, steps=4 if name == "euler" else 3).solve(rule, x, y)
+        assert evaluations - 2 <= counting.count <= evaluations
+
+
+def tracked(field: fg.Field, solver: fg.solvers.Solver, pi: float = 0.99) -> Tensor:
+    """How far the tracker of ``feedback`` is from the exact log-ratio, in nats, at the state before the last."""
+    rule = fg.guidance.build("feedback", field, pi=pi, track=True, w_max=1.5, ceiling=math.inf)
+    y, seed = torch.arange(300) % 3, {"seed": 0} if solver.stochastic else {}
+    states = solver.trajectory(rule, field.path.prior((300, 2), 0, dtype=torch.float64), y, **seed)
+    assert len(rule.report) == solver.steps - 1
+    x, t = states[-2], solver.times(field)[-2]
+    log_ratio = math.log(1 - pi) - torch.log(1 - 1 / rule.report[-1])
+    return log_ratio - (field.log_prob(x, t, y) - field.log_prob(x, t))
+
+
+@pytest.mark.parametrize("path", ["linear", "vp"])
+def test_the_tracker_of_feedback_finds_the_likelihood_ratio(path: str) -> None:
+    """With DDPM's noise the error falls with the root of the steps; without any it does not fall."""
+    for name, options in (("ddim", {"eta": 1.0}), ("euler_maruyama", {"diffusion": {"name": "matched"}})):
+        errors = [
+            float(tracked(ring(path), fg.solvers.build(name, steps=steps, t_end=0.8, **options)).square().mean().sqrt())
+            for steps in (50, 800)
+        ]
+        assert errors[1] < 0.15
+        assert errors[1] < errors[0] / 2.5
+    assert float(tracked(ring(path), fg.solvers.build("heun", steps=100, t_end=0.8)).mean()) < -0.5
+
+
+def test_feedback_of_a_network_runs_and_forgets() -> None:
+    torch.manual_seed(0)
+    network = fg.networks.build("mlp", dim=2, num_classes=3, width=16)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    rule = fg.guidance.build("feedback", fg.NetworkField(network, fg.paths.build("linear")), pi=0.8, offset=-1.0)
+    y, solver = torch.arange(30) % 3, fg.solvers.build("ddim", eta=1.0, steps=6)
+    whole = fg.sample(rule, (30, 2), y, solver, seed=4)
+    assert all((w >= 1).all() and (w <= 10).all() and w.std() > 0 for w in rule.report)
+    assert torch.equal(whole, fg.sample(rule, (30, 2), y, solver, seed=4)), "no state survives a run"
+    torch.testing.assert_close(fg.sample(rule, (30, 2), y, solver, seed=4, batch_size=7), whole)
+    torch.testing.assert_close(rule.weight(whole, torch.tensor(0.5), y), torch.full((30,), 1.25))
+    with pytest.raises(ValueError, match="FeedbackGuidance acts between steps, and Auto builds its steps on earlier"):
+        fg.sample(rule, (30, 2), y, seed=4)
 
 
 def test_predictor_corrector_leaves_the_conditional_law_at_w_1_and_sharpens_beyond() -> None:
