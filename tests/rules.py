@@ -89,7 +89,7 @@ def options(name: str, field: fg.Field) -> dict:
 
 
 def build(name: str, field: fg.Field, **more) -> fg.guidance.Guidance:
-    return fg.guidance.build(name, field, **options(name, field), **more)
+    return fg.guidance.build(name, field, **{**options(name, field), **more})
 
 
 def weighted(name: str) -> bool:

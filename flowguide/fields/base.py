@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from ..networks import Encoded
 from ..paths import Path, Prediction
 from .run import Run
 
@@ -68,6 +69,13 @@ class Field(nn.Module, ABC):
     def after_step(self, x: Tensor, step: int) -> Tensor:
         """The states to go on with after ``step`` steps, shape (B, *); asked for if ``between_steps``."""
         return x
+
+    def encode(self, cond: Tensor | Encoded | None, batch: int) -> Tensor | Encoded | None:
+        """The conditions as :meth:`predict` may have them in place of ``cond``, with the null condition for None.
+
+        In a run, the part of a network that depends on them alone may be done already.
+        """
+        return self.null(batch) if cond is None else cond
 
     def drop(self, cond: Tensor, mask: Tensor) -> Tensor:
         """``cond`` with the samples in ``mask``, shape (B,), made unconditional: per sample, never per batch."""

@@ -1,15 +1,18 @@
 """A trained network on its path."""
 
+import copy
 import math
 from collections.abc import Callable
 
 from torch import Tensor
 
-from ..networks import Network
+from ..networks import Encoded, Network
 from ..paths import OUTPUTS, Output, Path, Prediction
 from .base import Field, check_labels
+from .run import Run
 
 _SIGMA_DATA = 0.5  # EDM's
+_KEPT = 8  # conditions that a run keeps encoded
 
 
 class NetworkField(Field):
@@ -54,6 +57,8 @@ class NetworkField(Field):
         self.clock = clock
         self.num_classes = network.num_classes
         self._interval = path.interval(predicts)
+        self._encoded: dict[int, tuple[Tensor, Tensor | Encoded]] | None = None
+        self._nulls: dict[int, Tensor] = {}
 
     @property
     def t_min(self) -> float:
@@ -66,6 +71,28 @@ class NetworkField(Field):
     def null(self, batch: int) -> Tensor | None:
         return self.network.null(batch)
 
+    def for_run(self, run: Run) -> "NetworkField":
+        fresh = copy.copy(self)
+        fresh._encoded, fresh._nulls = {}, {}
+        return fresh
+
+    def encode(self, cond: Tensor | Encoded | None, batch: int) -> Tensor | Encoded | None:
+        if self._encoded is None or isinstance(cond, Encoded):
+            return super().encode(cond, batch)
+        if cond is None:
+            if batch not in self._nulls:
+                self._nulls[batch] = self.null(batch)
+            cond = self._nulls[batch]
+        if cond is None:
+            return None
+        # By the tensor itself, since to look at what it holds would make a GPU wait; it is kept, so that no other can
+        # take its place in memory.
+        if id(cond) not in self._encoded:
+            if len(self._encoded) == _KEPT:
+                del self._encoded[next(iter(self._encoded))]
+            self._encoded[id(cond)] = cond, self.network.encode(cond)
+        return self._encoded[id(cond)][1]
+
     def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
         if self.predicts != "edm":
             return self.path.predict(self.predicts, self._output(x, t, cond), x, t)
@@ -74,11 +101,10 @@ class NetworkField(Field):
         return Prediction.from_edm(c, x, self._output(x / c.spread(self.sigma_data), t, cond), self.sigma_data)
 
     def _output(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-        cond = self.null(len(x)) if cond is None else cond
         try:
-            return self.network(x, t if self.clock is None else self.clock(t), cond)
+            return self.network(x, t if self.clock is None else self.clock(t), self.encode(cond, len(x)))
         except IndexError:
             # An embedding that was asked for a row it does not have; say which label, if that was it.
-            if cond is not None and self.num_classes is not None:
+            if isinstance(cond, Tensor) and self.num_classes is not None:
                 check_labels(cond, self.num_classes)
             raise

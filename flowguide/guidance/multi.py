@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..fields import Field
+from ..fields import Field, Run
 from ..fields.base import check_labels
 from ..paths import Prediction
 from .base import Guidance, guidance
@@ -58,6 +58,7 @@ class Multi(Guidance):
         if self.weights is not None and not torch.tensor(self.weights).isfinite().all():
             raise ValueError(f"weights must be finite numbers, not {list(self.weights)}")
         self.batched = batched
+        self._kept: tuple[Tensor, list[Tensor]] | None = None  # the conditions of a run, and its labels, one by one
         # Of one label; with several there is no one conditional prediction.
         self.conditional_at_1 = not self.labels and self.weights in (None, (1.0,))
 
@@ -67,10 +68,23 @@ class Multi(Guidance):
         for column in cond.unbind(1):
             super().check_condition(column, batch)
 
+    def for_run(self, run: Run) -> "Multi":
+        fresh = super().for_run(run)
+        if run.cond is not None:
+            # The same tensors at every step, which the field need encode only once.
+            fresh = fresh.with_parts({}) if fresh is self else fresh
+            fresh._kept = run.cond, self._one_by_one(run.cond, len(run.cond), run.cond.device)
+        return fresh
+
+    def _one_by_one(self, cond: Tensor | None, batch: int, device: torch.device) -> list[Tensor]:
+        """All labels, each of shape (B,): those given, and the rule's own."""
+        given = [] if cond is None else [cond] if cond.ndim == 1 else list(cond.unbind(1))
+        return given + [torch.full((batch,), label, device=device) for label in self.labels]
+
     def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
         w = weight_at(self.w, t, x)
-        given = [] if cond is None else [cond] if cond.ndim == 1 else list(cond.unbind(1))
-        conds = given + [torch.full((len(x),), label, device=x.device) for label in self.labels]
+        kept = self._kept is not None and self._kept[0] is cond
+        conds = self._kept[1] if kept else self._one_by_one(cond, len(x), x.device)
         weights = (1.0,) * len(conds) if self.weights is None else self.weights
         if len(weights) != len(conds):
             raise ValueError(f"multi has {len(weights)} weights for {len(conds)} labels; it needs one for each")

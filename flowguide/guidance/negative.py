@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..fields import Field
+from ..fields import Field, Run
 from ..fields.base import check_labels
 from ..paths import Prediction
 from .base import guidance
@@ -49,6 +49,14 @@ class Negative(Pair):
             raise ValueError(f"negative is the label {negative}, and this field has none: give a condition per sample")
         if field.num_classes is not None:
             check_labels(torch.as_tensor([negative] if isinstance(negative, int) else negative), field.num_classes)
+
+    def for_run(self, run: Run) -> "Negative":
+        fresh = super().for_run(run)
+        if isinstance(self.negative, int) and run.cond is not None:
+            # One tensor for the whole run, which the field need encode only once.
+            fresh = fresh.with_parts({}) if fresh is self else fresh
+            fresh.negative = torch.full((len(run.cond),), self.negative, device=run.cond.device)
+        return fresh
 
     def unguided(self, cond: Tensor | None) -> bool:
         return False

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..fields import Field, NetworkField
+from ..networks import Encoded, concatenate
 from ..paths import Prediction
 from .base import Guidance
 
@@ -50,15 +51,16 @@ def together(
         return [field(x, t, cond) for cond in conds]
     count = len(conds)
     times = t.repeat(count) if t.ndim else t
-    return field(torch.cat([x] * count), times, torch.cat(rows)).chunk(count)
+    return field(torch.cat([x] * count), times, concatenate(rows)).chunk(count)
 
 
-def _rows(field: Field, batch: int, conds: Sequence[Tensor | None]) -> list[Tensor] | None:
-    """The conditions with null in place of None; None if they do not fit into one batch."""
+def _rows(field: Field, batch: int, conds: Sequence[Tensor | None]) -> list[Tensor | Encoded] | None:
+    """The conditions, encoded, with null in place of None; None if they do not fit into one batch."""
     given = [cond for cond in conds if cond is not None]
     null = field.null(batch)
     if not given or null is None or len({(cond.shape, cond.dtype, cond.device) for cond in given}) > 1:
         return None
     if null.shape != given[0].shape:
         return None
-    return [null.to(given[0]) if cond is None else cond for cond in conds]
+    rows = [field.encode(cond, batch) for cond in conds]
+    return [row.to(given[0]) if isinstance(row, Tensor) else row for row in rows]

@@ -6,14 +6,28 @@ To add one, write a file here (or anywhere that is imported) with a subclass of 
     class Mine(fg.networks.Network):
         def __init__(self, dim: int, num_classes: int | None = None): ...
         def forward(self, x, t, cond): ...
+
+A part of it that depends on the conditions alone can be computed once for all steps of a sampling run: that is its
+``encode`` (``encoded.py``).
 """
 
 from ..registry import import_siblings
 from .base import Classifier, Network, NoisyClassifier
 from .base import networks as registry
+from .encoded import Encoded, concatenate
 
 register, build, names = registry.register, registry.build, registry.names
 
-__all__ = ["Classifier", "Network", "NoisyClassifier", "build", "names", "register", "registry"]
+__all__ = [
+    "Classifier",
+    "Encoded",
+    "Network",
+    "NoisyClassifier",
+    "build",
+    "concatenate",
+    "names",
+    "register",
+    "registry",
+]
 
 import_siblings(__name__)

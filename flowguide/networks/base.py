@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ..registry import Registry
+from .encoded import Encoded
 
 networks = Registry("network")
 
 
 class Network(nn.Module):
-    """A network called as ``network(x, t, cond)``, x (B, *), t () or (B,), cond (B,) labels or None.
+    """A network called as ``network(x, t, cond)``, x (B, *), t () or (B,), cond (B,) labels, encoded or not, or None.
 
     Attributes:
         num_classes: Number of labels; None if it takes none. The label ``num_classes`` means "no label".
@@ -30,6 +31,13 @@ class Network(nn.Module):
         if self.num_classes is None:
             return None
         return torch.full((batch,), self.num_classes, device=next(self.parameters()).device)
+
+    def encode(self, cond: Tensor | Encoded) -> Tensor | Encoded:
+        """What of the conditions depends on neither x nor t: a sampling run computes it once and passes it for cond.
+
+        What is encoded already stays as it is. A network that leaves this as it is meets the conditions themselves.
+        """
+        return cond
 
     @classmethod
     def options_for(cls, shape: Sequence[int], num_classes: int | None) -> dict[str, Any]:

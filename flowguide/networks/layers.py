@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from .encoded import Encoded
+
 
 class TimeFeatures(nn.Module):
     r"""Cosines and sines of time at geometrically spaced frequencies.
@@ -49,10 +51,14 @@ class ConditionEmbedding(nn.Module):
         self.time = nn.Sequential(*layers)
         self.label = None if num_classes is None else nn.Embedding(num_classes + 1, width)
 
-    def forward(self, t: Tensor, cond: Tensor | None) -> Tensor:
+    def encode(self, cond: Tensor | Encoded | None) -> Tensor | Encoded | None:
+        """Labels (B,) as their rows (B, width), unless they are that already; as they are if there are no labels."""
+        return cond if self.label is None or isinstance(cond, Encoded) else Encoded([self.label(cond)])
+
+    def forward(self, t: Tensor, cond: Tensor | Encoded | None) -> Tensor:
         """t () or (B,) and labels (B,) to shape (B, width), or (1, width) if neither tells the samples apart."""
         embedding = self.time(t.reshape(-1))
-        return embedding if self.label is None else embedding + self.label(cond)
+        return embedding if self.label is None else embedding + self.encode(cond)[0]
 
 
 def check_positive(owner: str, sizes: Mapping[str, int]) -> None:

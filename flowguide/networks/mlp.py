@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .base import Network, networks
+from .encoded import Encoded
 from .layers import ConditionEmbedding, check_positive, zero
 
 
@@ -35,7 +36,10 @@ class MLP(Network):
     def options_for(cls, shape: Sequence[int], num_classes: int | None) -> dict[str, Any]:
         return {"dim": math.prod(shape), "num_classes": num_classes}
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    def encode(self, cond: Tensor | Encoded) -> Tensor | Encoded:
+        return self.embed.encode(cond)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | Encoded | None = None) -> Tensor:
         flat = x.flatten(1)
         if flat.shape[1] != self.dim:
             raise ValueError(f"this mlp takes samples of {self.dim} entries, not of shape {tuple(x.shape[1:])}")

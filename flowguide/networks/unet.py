@@ -19,6 +19,7 @@ from torch.nn import functional
 from .base import Network, networks
 from .blocks import Stage
 from .design import Design
+from .encoded import Encoded
 from .layers import ConditionEmbedding, group_norm, zero
 
 
@@ -75,7 +76,10 @@ class UNet(Network):
             )
         return {"channels": shape[0], "num_classes": num_classes}
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    def encode(self, cond: Tensor | Encoded) -> Tensor | Encoded:
+        return self.embed.encode(cond)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | Encoded | None = None) -> Tensor:
         self.design.check_images(x)
         embedding = functional.silu(self.embed(t, self.null(len(x)) if cond is None else cond))
         hidden = self.enter(x)

@@ -72,6 +72,23 @@ def test_time_and_label_matter_sample_by_sample(name: str, shape: tuple[int, ...
 
 
 @every_case
+@pytest.mark.parametrize("classes", [3, None])
+def test_encoded_conditions_are_as_good_as_conditions(name: str, shape: tuple[int, ...], classes: int | None) -> None:
+    network = build(name, shape, classes).eval()
+    for p in network.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    x, t = torch.randn(4, *shape), torch.rand(4)
+    for cond in [None] if classes is None else [torch.tensor([0, 1, 2, 3]), network.null(4)]:
+        encoded = None if cond is None else network.encode(cond)
+        assert torch.equal(network(x, t, encoded), network(x, t, cond))
+        if isinstance(encoded, fg.networks.Encoded):
+            assert network.encode(encoded) is encoded
+            halves = [network.encode(cond[:2]), network.encode(cond[2:])]
+            assert torch.equal(network(x, t, fg.networks.concatenate(halves)), network(x, t, cond))
+            assert all(len(part) == 4 for part in encoded)
+
+
+@every_case
 def test_no_label_is_the_null_label(name: str, shape: tuple[int, ...]) -> None:
     network = build(name, shape).eval()
     for p in network.parameters():
