@@ -68,3 +68,40 @@ def test_broken_images_are_refused() -> None:
     images[1, 0, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="1 of 4 images hold infinite or NaN pixels"):
         see(network, images, torch.zeros(4, dtype=torch.long))
+
+
+def test_precision_and_recall_by_brute_force() -> None:
+    a, b = seen(0, 40), seen(1, 70)
+
+    def share(points: np.ndarray, manifold: np.ndarray, k: int) -> float:
+        inside = 0
+        for p in points:
+            for m in manifold:
+                radius = sorted(np.linalg.norm(m - other) for other in manifold)[k]
+                if np.linalg.norm(p - m) <= radius:
+                    inside += 1
+                    break
+        return inside / len(points)
+
+    x, y = a.features.double().numpy(), b.features.double().numpy()
+    for k in (1, 3):
+        assert fg.metrics.build("precision", neighbours=k)(a, b) == pytest.approx(share(x, y, k))
+        assert fg.metrics.build("recall", neighbours=k)(a, b) == pytest.approx(share(y, x, k))
+
+
+def test_precision_sees_what_is_no_data_and_recall_what_is_missing() -> None:
+    real, labels = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(500)
+    half = real[real[:, 0] > 0]
+    precision, recall = fg.metrics.build("precision"), fg.metrics.build("recall")
+    both, some = Seen(real, real, labels), Seen(half, half, labels)
+    assert precision(some, both) == recall(both, some) == 1
+    assert 0.4 < recall(some, both) < 0.75
+    far = Seen(torch.cat([real, real + 100]), real, labels)
+    assert (precision(far, both), recall(far, both)) == (0.5, 1.0)
+
+
+def test_precision_says_what_it_needs() -> None:
+    with pytest.raises(ValueError, match="neighbours must be at least 1, not 0"):
+        fg.metrics.build("recall", neighbours=0)
+    with pytest.raises(ValueError, match="3 nearest neighbours needs more samples than that, not 3"):
+        fg.metrics.build("recall")(seen(0, 3), seen(1))

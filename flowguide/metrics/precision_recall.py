@@ -1,0 +1,74 @@
+r"""Improved precision and recall: what share of one set lies in the manifold of the other.
+
+With :math:`r_k(a)` the distance of a from its k-th nearest neighbour in its own set A,
+
+.. math::
+    \mathrm{coverage}(B; A) = \frac{1}{|B|} \sum_{b \in B} \mathbb 1\left[ \exists\, a \in A : |b - a| \le r_k(a) \right];
+
+precision is that of the samples by the real data, recall that of the real data by the samples. The first falls where
+samples are no data, the second where data are not sampled. Both depend on the sizes of the two sets, and so compare
+only for equal ones.
+
+Source: Kynkäänniemi et al. (2019), arXiv 1904.06991, Eq. 1 and 2.
+"""
+
+import torch
+from torch import Tensor
+
+from .base import Metric, Seen, metrics
+
+_ROWS = 1024  # of a matrix of distances at a time
+
+
+class ManifoldShare(Metric):
+    """What both have in common.
+
+    Args:
+        neighbours: k, the neighbour whose distance is the radius of a ball, at least 1.
+    """
+
+    better = "higher"
+
+    def __init__(self, neighbours: int = 3) -> None:
+        if neighbours < 1:
+            raise ValueError(f"neighbours must be at least 1, not {neighbours}")
+        self.neighbours = neighbours
+
+    def share(self, points: Tensor, manifold: Tensor) -> float:
+        """The share of ``points``, shape (N, F), in the manifold of the others, shape (M, F)."""
+        if len(manifold) <= self.neighbours:
+            raise ValueError(
+                f"a manifold of {self.neighbours} nearest neighbours needs more samples than that, not {len(manifold)}"
+            )
+        points, manifold = points.double(), manifold.double()
+        # The nearest neighbour of a point in its own set is itself.
+        radii = torch.cat(
+            [distances(part, manifold).kthvalue(self.neighbours + 1, 1).values for part in manifold.split(_ROWS)]
+        )
+        inside = [(distances(part, manifold) <= radii).any(1) for part in points.split(_ROWS)]
+        return float(torch.cat(inside).double().mean())
+
+
+@metrics.register("precision")
+class Precision(ManifoldShare):
+    """Share of the samples within the manifold of the training data, from 0 to 1; higher is better."""
+
+    title = "precision"
+
+    def __call__(self, samples: Seen, reference: Seen) -> float:
+        return self.share(samples.features, reference.features)
+
+
+@metrics.register("recall")
+class Recall(ManifoldShare):
+    """Share of the training data within the manifold of the samples, from 0 to 1; higher is better."""
+
+    title = "recall"
+
+    def __call__(self, samples: Seen, reference: Seen) -> float:
+        return self.share(reference.features, samples.features)
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """Shape (N, M); by differences, since |a|^2 + |b|^2 - 2 ab would round the small ones away."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
