@@ -18,7 +18,7 @@ from typing import Any
 
 from flowguide import drawing, metrics, solvers
 from flowguide.cli import script
-from flowguide.evaluation import EvaluateConfig, Row, evaluate, summarise
+from flowguide.evaluation import EvaluateConfig, Row, evaluate, label_of, summarise
 
 
 def quality_vs_nfe(settings: dict[str, Any], folder: Path) -> list[Row]:
@@ -36,9 +36,9 @@ def quality_vs_nfe(settings: dict[str, Any], folder: Path) -> list[Row]:
                 continue
             chosen = replace(config, solver={**node, "steps": steps})
             *points, real = summarise(evaluate(chosen, Path(config.home) / "evaluation", show=False), config.metrics)
-            rows += [{"solver": label(node), "nfe": nfe, "steps": steps, **point} for point in points]
+            rows += [{"solver": label_of(node), "nfe": nfe, "steps": steps, **point} for point in points]
             shown = ", ".join(f"w={p['w']:g}: {p[config.metrics[0]]:.3f}" for p in points)
-            print(f"{label(node)}, {nfe} evaluations: {shown}", flush=True)
+            print(f"{label_of(node)}, {nfe} evaluations: {shown}", flush=True)
     rows.append({"solver": "real data", "nfe": None, "steps": None, **real})
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "quality_vs_nfe.csv").open("w", newline="") as file:
@@ -59,12 +59,6 @@ def most_steps(node: Mapping[str, Any], nfe: int) -> int | None:
         if evaluations <= nfe:
             return steps
     return None
-
-
-def label(node: Mapping[str, Any]) -> str:
-    """The node in a word or two: its name, and what else it says."""
-    more = [str(value["name"] if isinstance(value, Mapping) else value) for key, value in node.items() if key != "name"]
-    return " ".join([node["name"], *more])
 
 
 def figure(rows: list[Row], name: str) -> Any:

@@ -2,14 +2,20 @@
 
     python analysis/quality_vs_w.py runs/digits
     python analysis/quality_vs_w.py runs/digits 'guidance.w=[0,1,2,4]' 'seeds=[0,1,2,3,4]' solver.steps=20
+    python analysis/quality_vs_w.py runs/digits 'rules=[cfg,apg,{name: interval, low: 0.6}]'
+    python analysis/quality_vs_w.py runs/digits rules=every 'metrics=[frechet_distance,precision,recall]'
 
-A line is the mean over seeds, the band one standard deviation to each side, the dashed line real held-out data. Points
-that 'flowguide evaluate' or this script has measured before are not measured again. Settings: recipes/analysis/
-quality_vs_w.yaml. Writes quality_vs_w.png, .pdf and quality.csv, .json into RUN/analysis.
+A line is the mean over seeds, the band one standard deviation to each side, the dashed line real held-out data. Several
+rules are drawn over one another, from the same checkpoint and the same noise, with a table of each at its best.
+Points that 'flowguide evaluate' or this script has measured before are not measured again. Settings: recipes/analysis/
+quality_vs_w.yaml. Writes quality_vs_w.png, .pdf and quality.csv, .json into RUN/analysis; of several rules,
+quality_of_rules.png, .pdf, .csv and .json.
 """
 
 from pathlib import Path
 from typing import Any
+
+import quality_of_rules
 
 from flowguide import drawing, metrics
 from flowguide.cli import script
@@ -18,6 +24,9 @@ from flowguide.evaluation import EvaluateConfig, Row, evaluate, summarise, write
 
 def quality_vs_w(settings: dict[str, Any], folder: Path) -> list[Row]:
     """Measure, write the tables, draw the figure; the rows that were measured."""
+    rules, every = settings.pop("rules"), settings.pop("every")
+    if rules is not None:
+        return quality_of_rules.quality_of_rules(settings, every if rules == "every" else rules, folder)
     config = EvaluateConfig.of(settings)
     rows = evaluate(config, Path(config.home) / "evaluation")
     print(write_tables(rows, config.metrics, folder))
@@ -32,16 +41,17 @@ def figure(rows: list[Row], names: list[str]) -> Any:
     import matplotlib.pyplot as plt
 
     *summary, real = summarise(rows, names)
-    summary.sort(key=lambda row: row["w"])
+    summary = sorted((row for row in summary if isinstance(row["w"], float)), key=lambda row: row["w"])
+    if not summary:
+        raise ValueError(
+            "quality is drawn against numbers; for a schedule's, guidance=schedule has one beside its shape"
+        )
     w = [row["w"] for row in summary]
     panels, axes = plt.subplots(1, len(names), figsize=(drawing.PAGE, 2.1), layout="constrained", squeeze=False)
     for name, ax in zip(names, axes[0], strict=True):
         metric = metrics.registry.get(name)
         mean = [row[name] for row in summary]
-        spread = [row[f"{name}_std"] for row in summary]
-        ax.plot(w, mean, "o-", color=drawing.BLUE, clip_on=False)
-        low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
-        ax.fill_between(w, low, high, color=drawing.BLUE, alpha=0.25, linewidth=0)
+        drawing.band(ax, w, mean, [row[f"{name}_std"] for row in summary], color=drawing.BLUE, clip_on=False)
         ax.axhline(real[name], color=drawing.BLACK, linestyle="--", linewidth=0.8)
         best = (min if metric.better == "lower" else max)(range(len(w)), key=mean.__getitem__)
         ax.plot(w[best], mean[best], "*", color=drawing.RED, markersize=10, clip_on=False, zorder=3)
@@ -49,13 +59,7 @@ def figure(rows: list[Row], names: list[str]) -> Any:
         ax.set(title=f"{word} at w = {w[best]:g}: {mean[best]:.3g}", xlabel="guidance weight $w$", ylabel=metric.title)
         if metric.better == "lower":
             ax.set_ylim(bottom=0)
-    about = rows[0]
-    seeds = summary[0]["seeds"]
-    panels.supxlabel(
-        f"{about['num']} samples per point, {seeds} seed{'s' if seeds > 1 else ''}, band: ± 1 standard deviation; "
-        f"dashed: real held-out data; star: best.\nFeatures: {about['features']}; not Inception FID or IS.",
-        fontsize=6,
-    )
+    panels.supxlabel(f"{quality_of_rules.caption(rows[0], summary[0]['seeds'])} Star: best.", fontsize=6)
     return panels
 
 

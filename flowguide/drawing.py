@@ -5,13 +5,15 @@ that colour-blind readers can tell apart (Okabe & Ito 2008; viridis and cividis 
 PDF.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMN, PAGE = 3.3, 6.8  # inches
@@ -68,6 +70,13 @@ def save(figure: "Figure", file: Path) -> list[Path]:
         figure.savefig(each, metadata={"CreationDate": None} if each.suffix == ".pdf" else None)
     plt.close(figure)
     return files
+
+
+def band(ax: "Axes", x: Sequence[float], mean: Sequence[float], spread: Sequence[float], **style: Any) -> None:
+    """A line with markers, and the band of ``spread`` to each side of it."""
+    (line,) = ax.plot(x, mean, marker="o", **style)
+    low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
+    ax.fill_between(x, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
 
 
 def tile(images: Tensor, columns: int, gap: int = 1) -> Tensor:

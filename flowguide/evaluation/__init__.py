@@ -8,15 +8,18 @@ points are kept (``kept``), so that an evaluation that was interrupted, or is as
 from .evaluate import EvaluateConfig, evaluate, weights_of
 from .judge import Judge, judge_for
 from .kept import Row
-from .tables import as_text, summarise, write_tables
+from .tables import REAL, as_text, label_of, label_of_weight, summarise, write_tables
 
 __all__ = [
+    "REAL",
     "EvaluateConfig",
     "Judge",
     "Row",
     "as_text",
     "evaluate",
     "judge_for",
+    "label_of",
+    "label_of_weight",
     "summarise",
     "weights_of",
     "write_tables",

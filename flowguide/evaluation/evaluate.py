@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from .. import guidance, metrics, solvers
 from ..metrics import see
+from ..networks import Network, NoisyClassifier
 from ..options import check_options
 from ..training import build_dataset, check_seed, load_generative, samples, with_models
 from .digest import digest_of, digest_of_tensors
 from .judge import judge_for
 from .kept import Kept, Row
+from .tables import REAL, label_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class EvaluateConfig:
     Attributes:
         run, home: The run folder or checkpoint file, and the run's folder.
         out: Where the tables go.
-        guidance: Node of a guidance rule, with ``w`` a number or a list of numbers.
+        guidance: Node of a guidance rule, with ``w`` a number, a schedule's node, or a list of them.
         solver: Node of a solver.
         metrics: Names of metrics.
         classifier: The network, objective, training and seed nodes of the classifier to measure with.
@@ -62,9 +65,18 @@ class EvaluateConfig:
         return cls(**check_options("the command", cls, (), settings))
 
     @property
-    def weights(self) -> list[float]:
-        """The guidance weights to evaluate, in the order given."""
-        return weights_of(self.guidance)
+    def weights(self) -> dict[float | str | None, Any]:
+        """The guidance weights to evaluate, by what they are called: numbers by themselves, schedules by their labels.
+
+        A rule without a weight has one, None.
+        """
+        name, given = self.guidance.get("name"), self.guidance.get("w")
+        if given is None and name in guidance.names() and "w" not in guidance.registry.options(name):
+            return {None: None}
+        several = given if isinstance(given, list) else [given]
+        named = {label_of(w): w for w in several if isinstance(w, Mapping) and "name" in w}
+        numbers = [w for w in several if w not in named.values()]
+        return {**{w: w for w in (weights_of({"w": numbers}) if numbers or not named else [])}, **named}
 
 
 def weights_of(node: Mapping[str, Any]) -> list[float]:
@@ -76,7 +88,7 @@ def weights_of(node: Mapping[str, Any]) -> list[float]:
     return [float(w) for w in weights]
 
 
-def evaluate(config: EvaluateConfig, out: Path, show: bool = True) -> list[Row]:
+def evaluate(config: EvaluateConfig, out: Path, show: bool = True, rule: str | None = None) -> list[Row]:
     """Measure a run at every weight of ``guidance.w`` for every seed.
 
     Every finished point is kept in ``out/points.json`` and not computed again.
@@ -85,26 +97,30 @@ def evaluate(config: EvaluateConfig, out: Path, show: bool = True) -> list[Row]:
         config: What to measure.
         out: Folder of the kept points.
         show: Show progress.
+        rule: What the rule is called in the rows; its name if None.
     Returns:
-        One row per (w, seed), in that order, and a last one of the real held-out data (``w`` is None).
+        One row per (w, seed), in that order, and a last one of the real held-out data, as the rule "real data".
     """
     solver = solvers.registry.build_from(config.solver)
     measures = {name: metrics.build(name) for name in config.metrics}
     model = load_generative(config.run, config.ema, config.device)
     node = with_models(config.guidance, model, config.ema)
-    rules = {w: guidance.registry.build_from({**node, "w": w}, model) for w in config.weights}
+    weights = config.weights
+    rules = {label: guidance.registry.build_from(_weighted(node, w), model) for label, w in weights.items()}
+    one = next(iter(rules.values()))
     test = build_dataset(model.config, "test")
-    num_classes = rules[config.weights[0]].num_classes
+    num_classes = one.num_classes
     if len(test.shape) != 3 or num_classes is None:
         raise ValueError(f"evaluation needs a model of labelled images, and {config.run} is one of {test.name}")
     num = config.num or len(test)
     judge = judge_for(model.config.data, config.classifier, config.device, show)
 
-    about = {"features": judge.features, "num": num, "reference": "training data"}
+    about = {"features": judge.features, "num": num, "reference": "training data", "evaluations": 0.0}
     settings = {
-        "weights": digest_of_tensors(rules[config.weights[0]].state_dict()),  # of all models that a rule is made of
+        "weights": digest_of_tensors(one.state_dict()),  # of all models that a rule is made of
         "judge": digest_of_tensors(judge.classifier.state_dict()),
         **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size")},
+        "columns": list(about),
     }
     labels = torch.arange(num) % num_classes
     kept = Kept(out / "points.json")
@@ -112,11 +128,37 @@ def evaluate(config: EvaluateConfig, out: Path, show: bool = True) -> list[Row]:
     points = [(w, seed) for w in rules for seed in config.seeds]
     for w, seed in tqdm(points, desc="evaluating", unit="point", disable=not show):
         point = {"w": w, "seed": seed, "num": num}
-        key = digest_of({**settings, "guidance": {**config.guidance, "w": w}, **point})
+        key = digest_of({**settings, "guidance": _weighted(config.guidance, weights[w]), **point})
         if key not in kept:
-            images = samples(model.config, rules[w], num, labels, solver, seed, batch_size=config.batch_size)
+            with Evaluations(rules[w]) as evaluations:
+                images = samples(model.config, rules[w], num, labels, solver, seed, batch_size=config.batch_size)
             seen = see(judge.classifier, images, labels)
-            kept[key] = {**point, **{name: m(seen, judge.train) for name, m in measures.items()}, **about}
-        rows.append(kept[key])
+            measured = {name: measure(seen, judge.train) for name, measure in measures.items()}
+            kept[key] = {**point, **measured, **about, "evaluations": evaluations.samples / num}
+        rows.append({"rule": rule or config.guidance["name"], **kept[key]})
     real = {name: measure(judge.test, judge.train) for name, measure in measures.items()}
-    return [*rows, {"w": None, "seed": None, **real, **about, "num": len(test)}]
+    return [*rows, {"rule": REAL, "w": None, "seed": None, **real, **about, "num": len(test)}]
+
+
+class Evaluations:
+    """Counts, while it is entered, the samples that the networks of a rule are shown."""
+
+    def __init__(self, rule: nn.Module) -> None:
+        self.networks = [each for each in rule.modules() if isinstance(each, (Network, NoisyClassifier))]
+        self.samples = 0
+
+    def __enter__(self) -> "Evaluations":
+        self._hooks = [network.register_forward_pre_hook(self._count) for network in self.networks]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _count(self, network: nn.Module, arguments: tuple[Any, ...]) -> None:
+        self.samples += len(arguments[0])
+
+
+def _weighted(node: Mapping[str, Any], w: Any) -> dict[str, Any]:
+    """The node of one weight."""
+    return dict(node) if w is None else {**node, "w": w}

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ import torch
 from .. import metrics
 from .kept import Row
 
+REAL = "real data"
+
 
 def summarise(rows: Sequence[Row], names: Iterable[str]) -> list[Row]:
-    """Mean and standard deviation over seeds, one row per w (None: the real data), as ``name`` and ``name_std``."""
+    """Mean and standard deviation over seeds, as ``name`` and ``name_std``, one row per rule and w."""
     summary = []
-    for w in dict.fromkeys(row["w"] for row in rows):
-        group = [row for row in rows if row["w"] == w]
-        line: Row = {"w": w, "seeds": len(group)}
+    for rule, w in dict.fromkeys((row["rule"], row["w"]) for row in rows):
+        group = [row for row in rows if (row["rule"], row["w"]) == (rule, w)]
+        line: Row = {"rule": rule, "w": w, "seeds": len(group), "evaluations": group[0]["evaluations"]}
         for name in names:
             values = torch.tensor([row[name] for row in group], dtype=torch.float64)
             line[name] = float(values.mean())
@@ -26,31 +28,41 @@ def summarise(rows: Sequence[Row], names: Iterable[str]) -> list[Row]:
     return summary
 
 
-def write_tables(rows: list[dict[str, Any]], names: Sequence[str], folder: Path) -> str:
+def label_of(node: Mapping[str, Any]) -> str:
+    """A node in a word or two: its name, and what else it says."""
+    more = [str(value["name"] if isinstance(value, Mapping) else value) for key, value in node.items() if key != "name"]
+    return " ".join([node["name"], *more])
+
+
+def label_of_weight(w: float | str | None) -> str:
+    """A weight as the rows have it: a number, the label of a schedule, or None for a rule without one."""
+    return "-" if w is None else w if isinstance(w, str) else format(w, "g")
+
+
+def write_tables(rows: list[Row], names: Sequence[str], folder: Path) -> str:
     """Write all rows as CSV, rows and summary as JSON; the summary as text."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "quality.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows({**row, "w": "real" if row["w"] is None else row["w"]} for row in rows)
+        writer.writerows(rows)
     summary = summarise(rows, names)
-    about = {"features": rows[0]["features"], "num": rows[0]["num"], "reference": rows[0]["reference"]}
+    about = {name: rows[0][name] for name in ("features", "num", "reference")}
     (folder / "quality.json").write_text(json.dumps({**about, "summary": summary, "rows": rows}, indent=1) + "\n")
     return as_text(summary, names, about)
 
 
-def as_text(summary: list[dict[str, Any]], names: Sequence[str], about: dict[str, Any]) -> str:
+def as_text(summary: list[Row], names: Sequence[str], about: Mapping[str, Any]) -> str:
     """The summary as a table, with what the numbers are."""
-    titles = {name: metrics.registry.get(name).title for name in names}
-    width = max(18, *(len(title) + 2 for title in titles.values()))
-    lines = [f"{'w':>10}" + "".join(f"{title:>{width}}" for title in titles.values())]
-    for row in summary:
+    titles = [metrics.registry.get(name).title for name in names]
+    widths = [max(18, len(title) + 2) for title in titles]
+    labels = [REAL if row["rule"] == REAL else label_of_weight(row["w"]) for row in summary]
+    first = max(10, *(len(label) + 1 for label in labels))
+    lines = [f"{'w':>{first}}" + "".join(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True))]
+    for row, label in zip(summary, labels, strict=True):
         spread = row["seeds"] > 1
         cells = [f"{row[name]:.4g}" + (f" ± {row[f'{name}_std']:.2g}" if spread else "") for name in names]
-        lines.append(
-            f"{'real data' if row['w'] is None else format(row['w'], 'g'):>10}"
-            + "".join(f"{c:>{width}}" for c in cells)
-        )
+        lines.append(f"{label:>{first}}" + "".join(f"{c:>{width}}" for c, width in zip(cells, widths, strict=True)))
     return "\n".join(
         [
             *lines,

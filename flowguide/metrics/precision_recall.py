@@ -3,9 +3,9 @@ r"""Improved precision and recall: what share of one set lies in the manifold of
 With :math:`r_k(a)` the distance of a from its k-th nearest neighbour in its own set A,
 
 .. math::
-    \mathrm{coverage}(B; A) = \frac{1}{|B|} \sum_{b \in B} \mathbb 1\left[ \exists\, a \in A : |b - a| \le r_k(a) \right];
+    \mathrm{share}(B; A) = \frac{1}{|B|} \sum_{b \in B} \mathbb 1\left[ \exists\, a \in A : |b - a| \le r_k(a) \right];
 
-precision is that of the samples by the real data, recall that of the real data by the samples. The first falls where
+precision is the share of the samples in the real data, recall the other way round. The first falls where
 samples are no data, the second where data are not sampled. Both depend on the sizes of the two sets, and so compare
 only for equal ones.
 
@@ -43,9 +43,9 @@ class ManifoldShare(Metric):
         points, manifold = points.double(), manifold.double()
         # The nearest neighbour of a point in its own set is itself.
         radii = torch.cat(
-            [distances(part, manifold).kthvalue(self.neighbours + 1, 1).values for part in manifold.split(_ROWS)]
+            [_distances(part, manifold).kthvalue(self.neighbours + 1, 1).values for part in manifold.split(_ROWS)]
         )
-        inside = [(distances(part, manifold) <= radii).any(1) for part in points.split(_ROWS)]
+        inside = [(_distances(part, manifold) <= radii).any(1) for part in points.split(_ROWS)]
         return float(torch.cat(inside).double().mean())
 
 
@@ -69,6 +69,6 @@ class Recall(ManifoldShare):
         return self.share(reference.features, samples.features)
 
 
-def distances(a: Tensor, b: Tensor) -> Tensor:
+def _distances(a: Tensor, b: Tensor) -> Tensor:
     """Shape (N, M); by differences, since |a|^2 + |b|^2 - 2 ab would round the small ones away."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

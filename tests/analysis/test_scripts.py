@@ -12,10 +12,12 @@ import quickstart
 import samples
 import torch
 import trajectories
+import yaml
 from PIL import Image
 
+import flowguide as fg
 from flowguide import drawing
-from flowguide.cli import main, script
+from flowguide.cli import main, recipes, script
 
 SMALL = ["network.width=8", "network.head_width=8", "training.batch_size=16", "training.steps=2", "device=cpu"]
 JUDGE = ["classifier.training.steps=20", "classifier.network.width=4"]
@@ -43,10 +45,17 @@ def test_quality_vs_w(run: Path) -> None:
 
 
 def test_the_figure_marks_the_best_w() -> None:
-    about = {"features": "f", "num": 5}
+    about = {"features": "f", "num": 5, "evaluations": 3.0}
     values = {0.0: 3.0, 1.0: 1.0, 2.0: 2.0, None: 0.5}
     rows = [
-        {"w": w, "seed": s, "label_accuracy": v, "frechet_distance": v, **about}
+        {
+            "rule": "cfg" if w is not None else "real data",
+            "w": w,
+            "seed": s,
+            "label_accuracy": v,
+            "frechet_distance": v,
+            **about,
+        }
         for w, v in values.items()
         for s in (0, 1)
     ]
@@ -55,6 +64,60 @@ def test_the_figure_marks_the_best_w() -> None:
     assert titles == ["lowest at w = 1: 1", "highest at w = 0: 3"]
     assert all(ax.get_xlabel() and ax.get_ylabel() for ax in figure.axes)
     assert "not Inception FID" in figure.get_supxlabel()
+
+
+def test_quality_of_several_rules(run: Path, capsys) -> None:
+    """Each with its own options, weights and solver; evaluations are counted in the network."""
+    listed = [
+        "cfg",
+        "{name: interval, low: 0.5, w: [2]}",
+        "{name: feedback, pi: 0.9, solver: {name: ddim, eta: 1, steps: 3}}",
+        "{name: autoguidance, weak: no/where}",
+    ]
+    words = [str(run), f"rules=[{','.join(listed)}]", "guidance.w=[1,3]", "seeds=[0,1]", "num=20", "solver.steps=4"]
+    words += ["metrics=[frechet_distance,precision,recall]", *JUDGE]
+    script(quality_vs_w.quality_vs_w, "analysis/quality_vs_w", words, example="x")
+    assert is_drawn(run / "analysis" / "quality_of_rules")
+    said = capsys.readouterr().out
+    assert "autoguidance: left out, there is no run no/where" in said
+    result = json.loads((run / "analysis" / "quality_of_rules.json").read_text())
+    assert [(row["rule"], row["w"], row["seed"]) for row in result["rows"]] == [
+        *(("cfg", w, seed) for w in (1, 3) for seed in (0, 1)),
+        *(("interval", 2, seed) for seed in (0, 1)),
+        *(("feedback", None, seed) for seed in (0, 1)),
+        ("real data", None, None),
+    ]
+    assert [row["evaluations"] for row in result["rows"][::2]] == [4, 8, 6, 6, 0]
+    cfg, interval, _ = result["best"]
+    assert cfg["gain"] == 0
+    means = [sum(row["frechet_distance"] for row in result["rows"] if row["rule"] == r) for r in ("interval",)]
+    assert interval["gain"] == pytest.approx(cfg["frechet_distance"] - means[0] / 2)
+    rows = list(csv.DictReader((run / "analysis" / "quality_of_rules.csv").open()))
+    assert len(rows) == 9
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        ("[]", "rules must be 'every' or a list of rules"),
+        ("some", "rules must be 'every' or a list of rules"),
+        ("[3]", "each of the rules is a name or a node"),
+        ("[cgf]", "unknown guidance rule 'cgf'; did you mean 'cfg'"),
+        ("[{name: autoguidance, weak: no/where}]", "none of the rules could be measured"),
+        ("[{name: cfg, ww: 3}]", "unknown option of guidance rule 'cfg': 'ww'"),
+    ],
+)
+def test_mistakes_in_the_list_of_rules(run: Path, capsys, rules: str, sentence: str) -> None:
+    with pytest.raises(SystemExit):
+        script(quality_vs_w.quality_vs_w, "analysis/quality_vs_w", [str(run), f"rules={rules}", *JUDGE], example="x")
+    assert sentence in capsys.readouterr().err
+
+
+def test_every_rule_is_in_the_list_of_every_rule() -> None:
+    recipe = yaml.safe_load((recipes.folder() / "analysis" / "quality_vs_w.yaml").read_text())
+    listed = [rule if isinstance(rule, str) else rule["name"] for rule in recipe["every"]]
+    assert sorted(listed) == fg.guidance.names()
+    assert listed[0] == "cfg"
 
 
 def test_quality_vs_nfe(run: Path) -> None:
@@ -199,7 +262,17 @@ def test_the_closing_table() -> None:
     fd = {0: 9.0, 1: 1.2, 2: 1.5, 8: 9.0, None: 1.0}
     score = {0: 8.0, 1: 9.8, 2: 9.9, 8: 9.9, None: 9.9}
     accuracy = {0: 0.1, 1: 0.98, 2: 0.98, 8: 1.0, None: 1.0}
-    rows = [{"w": w, "frechet_distance": fd[w], "inception_score": score[w], "label_accuracy": accuracy[w]} for w in fd]
+    rows = [
+        {
+            "rule": "cfg" if w is not None else "real data",
+            "w": w,
+            "evaluations": 20.0,
+            "frechet_distance": fd[w],
+            "inception_score": score[w],
+            "label_accuracy": accuracy[w],
+        }
+        for w in fd
+    ]
     table = quickstart.closing(rows)
     assert table.count("MISSED") == 1
     assert table.count("reached") == 5

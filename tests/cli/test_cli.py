@@ -255,7 +255,7 @@ def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     result = json.loads(Path("d/evaluation/quality.json").read_text())
     assert [(row["w"], row["seed"]) for row in result["rows"]] == [(0, 0), (0, 1), (2, 0), (2, 1), (None, None)]
     assert [row["w"] for row in result["summary"]] == [0, 2, None]
-    assert Path("d/evaluation/quality.csv").read_text().startswith("w,seed,num,frechet_distance,")
+    assert Path("d/evaluation/quality.csv").read_text().startswith("rule,w,seed,num,frechet_distance,")
     # Points are kept: another w costs one point, and nothing is sampled twice.
     drawn = []
     monkeypatch.setattr(
