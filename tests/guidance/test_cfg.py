@@ -181,3 +181,14 @@ def test_needs_a_null_condition() -> None:
     unconditional = fg.NetworkField(fg.networks.build("mlp", dim=2), fg.paths.build("linear"))
     with pytest.raises(ValueError, match="cfg needs a field with a null condition"):
         cfg(unconditional, 2.0)
+
+
+@pytest.mark.parametrize("solver", ["auto", "heun", "dpmpp_2m"])
+def test_a_sweep_over_w_is_one_batch(solver: str) -> None:
+    """The same noise under every weight: one run of a batch of all, or one run each."""
+    field = fg.MixtureField(fg.oracle.ring(3, std=0.4), fg.paths.build("vp"))
+    solver, y = fg.solvers.build(solver, steps=8), torch.arange(6) % 3
+    sweep, noise = torch.tensor([0.0, 1.0, 2.5, 4.0]), field.path.prior((6, 2), seed=0, dtype=torch.float64)
+    together = solver.solve(cfg(field, sweep.repeat_interleave(6)), noise.repeat(4, 1), y.repeat(4))
+    for w, samples in zip(sweep.tolist(), together.chunk(4), strict=True):
+        torch.testing.assert_close(samples, solver.solve(cfg(field, w), noise, y), rtol=1e-9, atol=1e-9)
