@@ -21,12 +21,10 @@ _IN_A_ROW = 5  # of the figure, beside the first rule
 
 def quality_of_rules(settings: dict[str, Any], rules: Any, folder: Path) -> list[Row]:
     """Measure every rule, write the tables, draw the figure; the rows that were measured, the real data last."""
-    if not (isinstance(rules, list) and rules):
-        raise ValueError(f"rules must be 'every' or a list of rules, each a name or a node, not {rules!r}")
     config = EvaluateConfig.of(settings)
     rows: list[Row] = []
     real: list[Row] = []
-    for label, node, solver in resolved(rules, config):
+    for label, node, solver in resolved(rules, config.guidance["w"], config.solver):
         missing = [
             value for value in node.values() if isinstance(value, str) and "/" in value and not Path(value).exists()
         ]
@@ -47,8 +45,15 @@ def quality_of_rules(settings: dict[str, Any], rules: Any, folder: Path) -> list
     return rows + real
 
 
-def resolved(rules: Sequence[Any], config: EvaluateConfig) -> list[tuple[str, dict[str, Any], Mapping[str, Any]]]:
-    """For each of the rules its label, its node with all options, and the solver's node."""
+def resolved(rules: Any, w: Any, solver: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], Mapping[str, Any]]]:
+    """For each of the rules its label, its node with all options, and the solver's node.
+
+    Args:
+        rules: What a recipe lists: names, and nodes, which may have a solver of their own.
+        w, solver: For those that have none.
+    """
+    if not (isinstance(rules, list) and rules):
+        raise ValueError(f"rules must be 'every' or a list of rules, each a name or a node, not {rules!r}")
     given = [{"name": rule} if isinstance(rule, str) else rule for rule in rules]
     for rule in given:
         if not isinstance(rule, Mapping) or "name" not in rule:
@@ -59,9 +64,9 @@ def resolved(rules: Sequence[Any], config: EvaluateConfig) -> list[tuple[str, di
         options = {key: value for key, value in rule.items() if key != "solver"}
         node = {**guidance.registry.defaults(rule["name"]), **options}
         if "w" in node and "w" not in options:
-            node["w"] = config.guidance["w"]
+            node["w"] = w
         label = rule["name"] if names.count(rule["name"]) == 1 else label_of(options)
-        found.append((label, node, rule.get("solver", config.solver)))
+        found.append((label, node, rule.get("solver", solver)))
     return found
 
 

@@ -4,10 +4,10 @@
     python analysis/trajectories.py path=vp 'guidance.w=[0,1,2,4]' toy.components=3 toy.std=0.5 cond=1
 
 The field is exact (a Gaussian mixture's), so whatever one sees is guidance's doing and no network's. Rows are guidance
-weights. Shaded is the exact density of the class that is asked for (of all classes, for w = 0) at each time. At w > 1
-the samples leave it: they end farther out than any data of the class, in a smaller patch. Settings: recipes/analysis/
-trajectories.yaml. Writes trajectories.png, .pdf, .csv (the states drawn) and .json (moments at the end) into
-runs/trajectories.
+weights. Shaded is the exact density of the class that is asked for (of all classes, for w = 0) at each time; the paths
+to the right have the colour of its logarithm at the state and the time where they are. At w > 1 the samples leave it:
+they end farther out than any data of the class, in a smaller patch. Settings: recipes/analysis/trajectories.yaml.
+Writes trajectories.png, .pdf, .csv (the states drawn, with log p) and .json (moments at the end) into runs/trajectories.
 """
 
 import csv
@@ -70,16 +70,34 @@ def trajectories(settings: dict[str, Any], folder: Path) -> None:
         rule = guidance.registry.build_from({**node, "w": w}, field).double()  # as the states, networks in it too
         states[w] = solver.trajectory(rule, start, cond, **noise)
 
-    files = save(figure(field, states, times, cond, config.drawn), folder / "trajectories")
-    write_numbers(field, states, times, cond, settings, folder)
+    # Along the paths that are drawn, log p_t of the class, of all classes for w = 0.
+    asked = cond[: config.drawn]
+    log_probs = {
+        w: torch.stack(
+            [field.log_prob(x[: config.drawn], t, None if w == 0 else asked) for x, t in zip(of_w, times, strict=True)]
+        )
+        for w, of_w in states.items()
+    }
+    files = save(figure(field, states, log_probs, times, cond), folder / "trajectories")
+    write_numbers(field, states, log_probs, times, cond, settings, folder)
     print("figure:", *files)
 
 
-def figure(field: MixtureField, states: dict[float, Tensor], times: Tensor, cond: Tensor, drawn: int) -> Any:
-    """A row per weight: snapshots over the density of their time, then the paths over that of the data."""
+def figure(
+    field: MixtureField,
+    states: dict[float, Tensor],
+    log_probs: dict[float, Tensor],
+    times: Tensor,
+    cond: Tensor,
+) -> Any:
+    """A row per weight: snapshots over the density of their time, then the paths, in the colour of log p along them."""
     use_style()
     import matplotlib.pyplot as plt
+    from matplotlib.collections import LineCollection
 
+    drawn = len(next(iter(log_probs.values()))[0])
+    values = torch.cat([each.flatten() for each in log_probs.values()])
+    scale = plt.Normalize(float(values.quantile(0.03)), float(values.max()))
     count = len(SHOWN) + 1
     reach = max(float(of_w.abs().flatten().quantile(0.998)) for of_w in states.values())
     panels, axes = plt.subplots(
@@ -94,12 +112,15 @@ def figure(field: MixtureField, states: dict[float, Tensor], times: Tensor, cond
             shade(ax, field, float(times[step]), asked, reach)
             ax.plot(*of_w[step].T, ".", color=colour, markersize=1.5, alpha=0.6, markeredgewidth=0)
         shade(row[-1], field, float(times[-1]), asked, reach)
-        row[-1].plot(of_w[:, :drawn, 0], of_w[:, :drawn, 1], color=colour, linewidth=0.4, alpha=0.8)
-        row[-1].plot(*of_w[-1, :drawn].T, ".", color=colour, markersize=2.5, markeredgewidth=0)
+        pieces = torch.stack([tensor[:-1, :drawn], tensor[1:, :drawn]], 2).flatten(0, 1).numpy()
+        of_pieces = log_probs[w][1:].flatten().numpy()
+        lines = LineCollection(pieces, cmap="plasma", norm=scale, array=of_pieces, linewidths=0.5)
+        row[-1].add_collection(lines)
         row[0].set_ylabel(f"{NAMES.get(w, 'guided')}, $w$ = {w:g}\n$x_2$ (data units)")
     for ax, share in zip(axes[0], SHOWN, strict=False):
         ax.set_title(f"$t$ = {float(times[round(share * (len(times) - 1))]):.2g}")
     axes[0][-1].set_title(f"{drawn} paths, $t$ = 0 to 1")
+    panels.colorbar(lines, ax=axes[:, -1], label=r"$\log p_t(x_t)$ (nats)", shrink=0.6, extend="min")
     for ax in axes.flat:
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
         ax.label_outer()
@@ -121,20 +142,21 @@ def shade(ax: Any, field: MixtureField, t: float, cond: Tensor | None, reach: fl
 def write_numbers(
     field: MixtureField,
     states: dict[float, Tensor],
+    log_probs: dict[float, Tensor],
     times: Tensor,
     cond: Tensor,
     settings: dict[str, Any],
     folder: Path,
 ) -> None:
     """The drawn states as CSV; moments of the samples, and of the data, as JSON."""
-    drawn = settings["drawn"]
     with (folder / "trajectories.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["w", "t", "sample", "x1", "x2"])
+        writer.writerow(["w", "t", "sample", "x1", "x2", "log_p"])
         for w, of_w in states.items():
-            for t, state in zip(times.tolist(), of_w[:, :drawn], strict=True):
+            for t, state, of_state in zip(times.tolist(), of_w, log_probs[w], strict=True):
+                drawn = zip(state.tolist(), of_state.tolist(), strict=False)  # the first of the samples
                 writer.writerows(
-                    [w, f"{t:.6g}", i, *(f"{v:.6g}" for v in point)] for i, point in enumerate(state.tolist())
+                    [w, f"{t:.6g}", i, *(f"{v:.6g}" for v in (*x, log_p))] for i, (x, log_p) in enumerate(drawn)
                 )
     data = field.mixture.sample(100_000, cond=cond[:1].expand(100_000), dtype=torch.float64)[0]
     moments = {f"w={w:g}": moments_of(of_w[-1], field, cond) for w, of_w in states.items()}
