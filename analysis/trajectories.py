@@ -7,7 +7,7 @@ The field is exact (a Gaussian mixture's), so whatever one sees is guidance's do
 weights. Shaded is the exact density of the class that is asked for (of all classes, for w = 0) at each time; the paths
 to the right have the colour of its logarithm at the state and the time where they are. At w > 1 the samples leave it:
 they end farther out than any data of the class, in a smaller patch. Settings: recipes/analysis/trajectories.yaml.
-Writes trajectories.png, .pdf, .csv (the states drawn, with log p) and .json (moments at the end) into runs/trajectories.
+Writes trajectories.png, .pdf, .csv (the states drawn, with log p), .json (moments at the end) into runs/trajectories.
 """
 
 import csv

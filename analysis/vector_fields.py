@@ -33,6 +33,7 @@ from flowguide.randomness import normal
 LogDensity = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Row = dict[str, Any]
 _DATA = 2000  # of a run, that make up its density
+_PLATE = {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.0}}
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def figure(splits: Mapping[tuple[float, str], Mapping[str, Any]], w: float, conf
         last = splits[t, "guided"]
         draw(row[-1], last, last["rotational"], last["curl"], top)
         share = f"{100 * last['share']:.2g} %" if last["share"] > 1e-4 else "< 0.01 %"
-        row[-1].text(0.97, 0.04, share, transform=row[-1].transAxes, ha="right", fontsize=7)
+        row[-1].text(0.97, 0.04, share, transform=row[-1].transAxes, ha="right", fontsize=7, **_PLATE)
         row[0].set_ylabel(f"$t$ = {t:g}")
         panels.colorbar(image, ax=row[-1], label="curl", shrink=0.8)
     titles = [*names[:-1], f"guided, $w$ = {w:g}", "its rotational part"]
