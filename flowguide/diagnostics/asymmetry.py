@@ -63,7 +63,9 @@ class Asymmetry(Diagnostic):
         draws = []
         for state, time, label, start in pieces(field, x, t, cond, self.chunk, full):
             linear = Linearised(lambda s, t=time, y=label: getattr(field(s, t, y), self.kind), state)
-            draws.append(_in_full(linear) if full else self._estimate(linear, first + start))
+            pair = _in_full(linear) if full else self._estimate(linear, first + start)
+            varies = _varies(linear, pair[1].mean(0), field.path.at(time, state).sigma)
+            draws.append([torch.where(varies, each, 0) for each in pair])
         asymmetric, size = (torch.cat(each, 1) for each in zip(*draws, strict=True))  # (draws, B)
         a, j = asymmetric.mean(0), size.mean(0)
         # The probes of a sample are averaged first: the spread over samples has theirs in it.
@@ -85,3 +87,15 @@ class Asymmetry(Diagnostic):
 def _in_full(linear: Linearised) -> tuple[Tensor, Tensor]:
     jacobian = linear.jacobian().double()
     return (jacobian - jacobian.mT).square().sum((1, 2))[None], jacobian.square().sum((1, 2))[None]
+
+
+def _varies(linear: Linearised, size: Tensor, sigma: Tensor) -> Tensor:
+    """Whether a prediction depends on the state by more than rounding, shape (B,): not the data's where alpha = 0.
+
+    A step as long as the state and its noise must change it by some units in the last place of the two, or J is
+    rounding alone.
+    """
+    squares = linear.x.detach().double().square() + sigma.double().square()
+    step = squares.flatten(1).sum(1).sqrt()
+    rounding = 8 * torch.finfo(linear.x.dtype).eps * (step + linear.value.flatten(1).double().norm(dim=1))
+    return size.sqrt() * step > rounding
