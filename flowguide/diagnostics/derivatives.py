@@ -136,11 +136,11 @@ def signs(x: Tensor, seed: int, probe: int, first: int) -> Tensor:
 def in_full(name: str, x: Tensor, exact: bool | None, few: int = FEW) -> bool:
     """Whether to compute Jacobians in full: as told, or in few dimensions; ValueError if one would not fit."""
     dim = x[0].numel()
-    memory = 2 * dim**2 * x.element_size()  # it and its transpose
+    memory = 2 * dim**2 * x.element_size()
     if exact and memory > _MEMORY:
         raise ValueError(
             f"{name} in exact mode would take {memory / 2**30:.1f} GiB for the Jacobian of one sample in {dim} "
-            f"dimensions, and 2 is the most; use exact=False, which estimates it by random probes"
+            f"dimensions and the vectors it is multiplied by, and 2 is the most; exact=False estimates by random probes"
         )
     return dim <= few if exact is None else exact
 

@@ -41,7 +41,7 @@ class Gauge(Diagnostic):
         box, margin, cells: Of the grid in the plane, as for helmholtz.
 
     The parts are ``effect``, q, shape (B,), and ``difference``, the root mean square of r; in the plane, at one time
-    and under one condition, also ``share``, that of the energy of r that is gauge (1 where r is zero), and ``split``,
+    and under one condition, also ``share``, that of the energy of r that is gauge (1 where r is nothing but rounding), and ``split``,
     as of helmholtz.
     """
 
@@ -71,12 +71,12 @@ class Gauge(Diagnostic):
                 f"({type(reference).__name__}): give reference, a MixtureField say"
             )
         full = in_full("gauge", x, self.exact, few=16)
-        effects, squares = [], []
+        effects, squares, speeds = [], [], []
         for state, time, label, start in pieces(field, x, t, cond, self.chunk, full):
             with torch.no_grad():
-                score = reference(state, time, label).score
+                exact = reference(state, time, label)
             linear = Linearised(lambda s, t=time, y=label: field(s, t, y).velocity - reference(s, t, y).velocity, state)
-            along = (linear.value * score).flatten(1).sum(1)
+            along = (linear.value * exact.score).flatten(1).sum(1)
             if full:
                 products = torch.stack([(linear.transposed(v) * v).flatten(1).sum(1) for v in units(state)])
                 effects.append(along + products.sum(0, keepdim=True))
@@ -84,11 +84,15 @@ class Gauge(Diagnostic):
                 probes = [signs(state, self.seed, probe, first + start) for probe in range(self.probes)]
                 effects.append(along + torch.stack([(linear.transposed(v) * v).flatten(1).sum(1) for v in probes]))
             squares.append(linear.value.flatten(1).double().square().sum(1))
+            speeds.append(exact.velocity.flatten(1).double().square().sum(1))
         effect = torch.cat(effects, 1)  # (probes, B)
         found = finding_of_squares(squared_mean(effect).to(x), effect=effect.mean(0))
         found.parts["difference"] = float(torch.cat(squares).mean().sqrt())
         if tuple(x.shape[1:]) == (2,) and not keeps_rows(field):
             self._add_split(found, field, reference, x, t, cond)
+        rounding = 8 * torch.finfo(x.dtype).eps * float(torch.cat(speeds).mean().sqrt())
+        if "share" in found.parts and found.parts["difference"] <= rounding:
+            found.parts["share"] = 1.0
         return found
 
     def _add_split(
@@ -112,4 +116,4 @@ class Gauge(Diagnostic):
             self.cells,
             like=x,
         )
-        found.parts.update(share=parts.share if parts.energies[0] > 0 else 1.0, split=as_parts(parts))
+        found.parts.update(share=parts.share, split=as_parts(parts))

@@ -1,6 +1,7 @@
 """What every diagnostic must do, whichever it is; a diagnostic that is registered is held to it."""
 
 import math
+import textwrap
 
 import pytest
 import rules
@@ -184,3 +185,12 @@ def test_dropout_is_refused(name: str) -> None:
     field = network(0.5, images=True).train()
     with pytest.raises(ValueError, match=r"in training mode and drops units at random; call field.eval\(\)"):
         build(name)(field, torch.randn(2, 1, 8, 8, dtype=torch.float64), 0.5)
+
+
+def test_the_example_of_the_package_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fg.diagnostics.registry, "_components", dict(fg.diagnostics.registry._components))
+    lines = fg.diagnostics.__doc__.split("::\n\n")[1].split("``first``")[0]
+    exec(textwrap.dedent(lines), {"fg": fg, "torch": torch})
+    x, t, y = question()
+    finding = fg.diagnostics.build("mine")(toy(), x, t, y)
+    assert finding.value == pytest.approx(float(toy()(x, t, y).velocity.square().sum(1).mean().sqrt()))

@@ -34,7 +34,7 @@ def test_the_share_of_a_planted_rotation(c: float) -> None:
         both = found.parts["gradient"] + found.parts["rotational"]
         torch.testing.assert_close(both, found.parts["field"], rtol=1e-9, atol=1e-9)
     assert errors[1] < 2e-3 * expected
-    assert errors[0] > 3 * errors[1]
+    assert errors[0] > 2 * errors[1]
     # Where there is density the parts are the planted ones.
     s = exact(found.parts["centres"].reshape(-1, 2), 0.5).score.reshape(64, 64, 2)
     planted = c * turned(s.reshape(-1, 2)).reshape(64, 64, 2)
@@ -75,7 +75,7 @@ def test_curl_is_that_of_autograd() -> None:
 def test_weights_of_the_state_rotate_unless_they_are_of_the_posterior() -> None:
     field = toy(std=0.8)
     x, y = states(field, 0.4, 50), torch.ones(50, dtype=torch.long)
-    assert helmholtz(StateWeighted(field, of_difference(field)), x, 0.4, y).value > 1e-4
+    assert helmholtz(StateWeighted(field, of_difference(field)), x, 0.4, y).value > 1e-5
     assert helmholtz(StateWeighted(field, of_posterior(field)), x, 0.4, y).value < 1e-10
 
 
@@ -83,17 +83,17 @@ def test_weights_of_the_state_rotate_unless_they_are_of_the_posterior() -> None:
 def test_a_planted_gauge_field_has_no_effect_on_the_density(c: float, path: str) -> None:
     """However asymmetric it is: that alone is no error. A turned state is as asymmetric, and has an effect."""
     exact = toy(path, std=0.7)
-    x = states(exact, 0.5, 40)
-    found = gauge(Planted(exact, c), x, reference=exact, box=[-5, 5, -5, 5])
-    assert found.value < 1e-12 * (1 + abs(c))
+    t = exact.path.time_at(torch.tensor(0.7)).item()  # a signal of twice the noise
+    x = states(exact, t, 200)
+    found = gauge(Planted(exact, c), x, t, reference=exact, margin=0.7)
+    assert found.value < 1e-12 * (1 + found.parts["difference"])
     assert found.parts["share"] > 0.999
-    asymmetry = fg.diagnostics.build("asymmetry", kind="velocity")(Planted(exact, c), x, 0.5)
     if abs(c) > 0.5:
-        assert asymmetry.value > 0.1
-        turned_state = gauge(Planted(exact, c, of="x"), x, reference=exact, box=[-5, 5, -5, 5])
-        assert turned_state.value > 0.1 * abs(c)
-        assert turned_state.value > 10 * turned_state.error
-        assert turned_state.parts["share"] < 0.99
+        assert fg.diagnostics.build("asymmetry", kind="score")(Planted(exact, c, score=True), x, t).value > 0.3
+        turned_state = gauge(Planted(exact, c, of="x"), x, t, reference=exact, margin=0.7)
+        assert turned_state.value > 0.2 * abs(c)
+        assert turned_state.value > 8 * turned_state.error
+        assert turned_state.parts["share"] < 0.95
 
 
 def test_a_turned_state_is_gauge_where_the_density_is_round() -> None:
@@ -141,7 +141,7 @@ def test_a_field_is_its_own_gauge() -> None:
     ("ask", "words"),
     [
         (lambda: helmholtz(network(images=True), torch.zeros(2, 1, 8, 8)), r"shape \(B, 2\), not \(2, 1, 8, 8\)"),
-        (lambda: helmholtz(toy(), torch.zeros(2, 2), torch.tensor([0.2, 0.3])), "one grid, at one time: got times from 0.2"),
+        (lambda: helmholtz(toy(), torch.zeros(2, 2), torch.tensor([0.2, 0.3])), "one grid, at one time: got times"),
         (lambda: helmholtz(toy(), torch.zeros(2, 2), 0.5, torch.tensor([0, 1])), "one condition: the samples have"),
         (lambda: helmholtz(network(), torch.zeros(2, 2), weighting="density"), "NetworkField knows none: give density"),
         (lambda: helmholtz(toy(), torch.zeros(2, 2), box=[1, 0, 0, 1]), "along the first axis and the second, not"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import Planted, toy, turned
+from planted import Planted, network, toy, turned
 from strategies import generator, mixtures, seeds
 from torch import Tensor
 from torch.distributions import MultivariateNormal
@@ -70,10 +70,8 @@ def test_bayes_rule_and_the_bound_of_the_weights(mixture, w: float, alpha: float
     sigma = math.sqrt(1 - alpha**2)
     tilted = TiltedMixture(mixture, w, alpha=alpha, sigma=sigma)
     x = 2 * torch.randn(20, mixture.dim, generator=generator(0), dtype=torch.float64)
-    prior = mixture.posterior(torch.zeros(1, mixture.dim, dtype=torch.float64), alpha=0.0)[0] if sigma else None
+    prior = mixture.posterior(x[:1], alpha=0.0, sigma=1.0)[0]  # without signal, x says nothing about y
     scales = {"alpha": alpha, "sigma": sigma}
-    if prior is None:
-        prior = mixture.posterior(x[:1], alpha=0.0, sigma=1.0)[0]
     for label in range(mixture.num_classes):
         expected = mixture.log_prob(x, **scales) + w * (
             mixture.log_posterior(x, **scales)[:, label] - prior[label].log()
@@ -140,7 +138,7 @@ def test_guided_gaussians_are_as_far_as_their_closed_form_says() -> None:
     target = 1 / ((1 - w) / wide + w / narrow)
     expected = abs(math.sqrt(wide ** (1 - w) * narrow**w) - math.sqrt(target))
     field = fg.MixtureField(narrow_law, fg.paths.build("linear"))
-    options = {"reference": gaussian(number(0.0), number(wide)[None]), "w": w}
+    options = {"reference": gaussian(number(0.0), number(wide)[None]), "w": w, "projections": 1}
     found = error(field, drawn, torch.zeros(8000, dtype=torch.long), **options)
     assert abs(found.value - expected) < 4 * found.error + 0.003
     assert found.value > 5 * found.parts["floor"]
@@ -170,7 +168,7 @@ def test_samples_of_the_target_are_at_the_floor_and_those_of_another_weight_are_
 def test_the_standard_error_is_the_spread_over_sets_of_samples() -> None:
     field, law = toy(std=0.8), TiltedMixture(toy(std=0.8).mixture, 1.0)
     y = torch.zeros(300, dtype=torch.long)
-    found = [error(field, law.sample(300, 0, seed=s).x, y, w=3.0) for s in range(24)]
+    found = [error(field, law.sample(300, 0, seed=s).x, y, w=3.0) for s in range(16)]
     spread = torch.tensor([each.value for each in found]).std()
     mean = torch.tensor([each.error for each in found]).square().mean().sqrt()
     assert 0.5 < float(mean / spread) < 2
@@ -183,7 +181,7 @@ def sample(field: fg.Field, count: int, y: Tensor | None = None) -> Tensor:
 def test_a_planted_gauge_field_draws_the_same_law() -> None:
     """Seen by asymmetry, it has no effect on what is sampled; a turned state of the same size has."""
     exact = toy()
-    turns = {"score": Planted(exact, 0.6), "x": Planted(exact, 0.6, of="x")}
+    turns = {"score": Planted(exact, 1.0), "x": Planted(exact, 1.0, of="x")}
     found = {of: error(field, sample(field, 1500), t=0.98, mixture=exact.mixture, w=1.0) for of, field in turns.items()}
     plain = error(exact, sample(exact, 1500), t=0.98)
     for of in turns:
@@ -212,10 +210,10 @@ def test_guidance_is_not_a_sampler_of_the_tilted_density() -> None:
     ("ask", "words"),
     [
         (lambda: error(toy(), torch.zeros(3, 3)), r"the target has samples of shape \(B, 2\), not \(3, 3\)"),
-        (lambda: error(toy(), torch.zeros(2, 2), t=torch.tensor([0.5, 1.0])), "samples of one time: got times from 0.5 to 1"),
+        (lambda: error(toy(), torch.zeros(2, 2), t=torch.tensor([0.5, 1.0])), "samples of one time: got times"),
         (lambda: error(fg.guidance.build("cfg", toy(), w=[1.0, 2.0]), torch.zeros(2, 2)), "give w, that of the target"),
         (lambda: error(toy(), torch.zeros(2, 2), projections=0), "projections must be at least 1, not 0"),
-        (lambda: TiltedMixture(fg.oracle.ring(3), 2.0, gaussian(number(0.0), number(1.0)[None])), "has 1 dimensions and the"),
+        (lambda: TiltedMixture(fg.oracle.ring(3), 2.0, gaussian(number(0.0), number(1.0)[None])), "has 1 dimensions"),
         (lambda: TiltedMixture(gaussian(torch.zeros(3), torch.eye(3)), 2.0).cells(0), "1 or 2 dimensions, not of 3"),
     ],
 )  # fmt: skip
@@ -225,7 +223,5 @@ def test_says_what_is_wrong(ask, words: str) -> None:
 
 
 def test_a_network_has_no_law_of_the_data() -> None:
-    from planted import network
-
-    with pytest.raises(ValueError, match="tilt_error needs the law of the data.*NetworkField has none"):
+    with pytest.raises(ValueError, match=r"tilt_error needs the law of the data.*NetworkField has none"):
         error(network(), torch.zeros(2, 2, dtype=torch.float64))
