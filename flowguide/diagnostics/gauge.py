@@ -41,8 +41,8 @@ class Gauge(Diagnostic):
         box, margin, cells: Of the grid in the plane, as for helmholtz.
 
     The parts are ``effect``, q, shape (B,), and ``difference``, the root mean square of r; in the plane, at one time
-    and under one condition, also ``share``, that of the energy of r that is gauge (1 where r is nothing but rounding), and ``split``,
-    as of helmholtz.
+    and under one condition, also ``share``, that of the energy of r that is gauge (1 where r is nothing but rounding),
+    and ``split``, as of helmholtz.
     """
 
     title, unit = "effect on the density", "nats per unit time"
