@@ -16,7 +16,7 @@ is exact, while that of the score has :math:`-I / \sigma^2` besides, which at hi
 Asymmetry is not an error by itself. A velocity :math:`u + r` with :math:`\nabla \cdot (p\, r) = 0` has the same
 densities as u, and may turn as fast as it likes: the diagnostic ``gauge`` tells such a part from one that matters.
 
-Sources: Chao et al. (2022), arXiv 2209.12753, Eq. 9 (QCSBM); Horvat & Pfister (2024), arXiv 2402.03845.
+Sources: Chao et al. (2022), arXiv 2209.12753 (QCSBM); Horvat & Pfister (2024), arXiv 2402.03845.
 """
 
 import torch

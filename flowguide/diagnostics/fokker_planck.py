@@ -13,7 +13,7 @@ mix is at no time the score of what diffuses, and so its flow does not draw from
 In many dimensions the divergence is estimated by random signs (:mod:`.derivatives`), and the square of the mean of R
 over probes by products of different ones, which has no bias.
 
-Source: Lai et al. (2023), arXiv 2210.04296, Eq. 7.
+Source: Lai et al. (2022), arXiv 2210.04296.
 """
 
 import torch

@@ -8,7 +8,7 @@ points, to differences of potential between their ends: a gradient is then split
 rest is zero. The weights are densities at the middles of edges; the two parts are orthogonal under them, so that their
 energies add up. No flux of p g leaves the box, which should therefore hold all of the density.
 
-Source: the p-weighted split is in Horvat & Pfister (2024), arXiv 2402.03845, section 3.
+Source: the p-weighted split is in Horvat & Pfister (2024), arXiv 2402.03845.
 """
 
 from collections.abc import Callable, Sequence

@@ -14,7 +14,7 @@ shares q of the samples in the cells of a grid. Finite samples of the target its
 ``floor`` and ``kl_floor`` are what as many of those have. What guidance draws is not the tilted density, even with
 exact scores: ``fokker_planck`` says why, and this by how much.
 
-Sources: Bonneel et al. (2015), J. Math. Imaging Vis. 51 (sliced Wasserstein); Gretton et al. (2012), JMLR 13, Eq. 3.
+Sources: Bonneel et al. (2015), J. Math. Imaging Vis. 51 (sliced Wasserstein); Gretton et al. (2012), JMLR 13 (MMD).
 """
 
 import math
