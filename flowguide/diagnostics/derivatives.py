@@ -8,7 +8,7 @@ each, say), which a loop over samples would take apart. Reverse mode goes where 
 that take a gradient themselves, and through ``group_norm`` after a convolution in channels-last order, of which
 torch 2.13 has no forward derivative.
 
-Source: the second formula is Townsend's (2017), "A new trick for calculating Jacobian vector products", a note on the web.
+Source: the second formula is from a note of Townsend (2017), "A new trick for calculating Jacobian vector products".
 """
 
 import re
