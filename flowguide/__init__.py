@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _PACKAGES = (
     "couplings",
     "data",
+    "diagnostics",
     "fields",
     "guidance",
     "likelihood",
@@ -35,7 +36,20 @@ _NAMES = {
 __all__ = [*_PACKAGES, *_NAMES, "__version__"]
 
 if TYPE_CHECKING:
-    from . import couplings, data, fields, guidance, likelihood, metrics, networks, objectives, paths, solvers, training
+    from . import (
+        couplings,
+        data,
+        diagnostics,
+        fields,
+        guidance,
+        likelihood,
+        metrics,
+        networks,
+        objectives,
+        paths,
+        solvers,
+        training,
+    )
     from .fields import Field, MixtureField, NetworkField, oracle
     from .likelihood import bits_per_dim, log_likelihood
     from .solvers import sample
