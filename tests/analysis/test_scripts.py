@@ -13,13 +13,12 @@ import samples
 import torch
 import trajectories
 import yaml
-from PIL import Image
+from drawn import SMALL, is_drawn
 
 import flowguide as fg
 from flowguide import drawing
 from flowguide.cli import main, recipes, script
 
-SMALL = ["network.width=8", "network.head_width=8", "training.batch_size=16", "training.steps=2", "device=cpu"]
 JUDGE = ["classifier.training.steps=20", "classifier.network.width=4"]
 
 
@@ -28,11 +27,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "digits"
     main(["train", "digits", *SMALL, f"run={folder}"])
     return folder
-
-
-def is_drawn(file: Path, width: int = 600) -> bool:
-    picture = Image.open(file.with_suffix(".png"))
-    return picture.width > width and picture.convert("L").getextrema()[0] < 60 and file.with_suffix(".pdf").is_file()
 
 
 def test_quality_vs_w(run: Path) -> None:
