@@ -4,19 +4,26 @@ r"""The quasi-conservative penalty: what the Jacobian of a prediction has of a r
     \qquad E\, v v^\top = I,
 
 with J the Jacobian in x of a prediction of D entries, and v of random signs. It is zero where the prediction is a
-gradient. :math:`\frac{1}{2} \|J - J^\top\|_F^2` is the Asym of Chao et al., :math:`\mathrm{tr}\, J J^\top - \mathrm{tr}\, J J`,
-of which they estimate the traces apart; ours is the same in the mean and, draw by draw, not negative, zero for a
-symmetric J, and of smaller variance. In two dimensions it has none: any v of signs gives the exact value.
+gradient. Without the D it is the Asym of Chao et al., :math:`\mathrm{tr}\, J J^\top - \mathrm{tr}\, J J`, whose traces
+they estimate by two products with :math:`J^\top`. Ours has the same mean and is, draw by draw, not negative, zero for a
+symmetric J, and as a rule of smaller variance; in two dimensions, of none.
 
-One linearisation serves both products. :math:`w(u) = J^\top u` is linear in u, so that its own product with v is
-:math:`J v`, of the same dropout mask as the first.
+One evaluation of the field serves all products, under one dropout mask. :math:`J^\top u` is linear in u, and its own
+derivative, transposed, takes v to :math:`J v`. For gradients by weights, products with :math:`J^\top` are enough: with
+:math:`c = J v - J^\top v` held fixed,
 
-The Jacobian of the score is that of the data less :math:`-I / \sigma^2` and times :math:`\sigma^2 / \alpha`, which hides
-at high noise what one looks for, so that the default is the data's. A network that predicts noise or score knows the
-data badly where alpha is small, and its penalty is large there; with ``of`` its own kind it is even.
+.. math:: \partial_\theta \| J v - J^\top v \|^2 = 2\, \partial_\theta \left( v^\top J^\top c - c^\top J^\top v \right),
 
-Sources: Chao, Sun, Cheng & Lee (2022), arXiv 2209.12753, Eq. 13 and section 4; for the probes, Hutchinson (1990),
-Communications in Statistics 19:2.
+which is less work than to differentiate a :math:`J v` so obtained; and torch gets that wrong where there is layer
+normalisation, whose second derivative takes mean and variance for constants.
+
+The Jacobian of the score is that of the data with :math:`-I / \sigma^2` added, which hides at high noise what one looks
+for, so that the default is the data's. A network that predicts noise or score says little about the data where alpha is
+small, and the penalty is large there: up to :math:`(\sigma / \alpha)^2` times that of the noise. It had better be the
+network's own kind then.
+
+Sources: Chao, Sun, Cheng & Lee (2022), arXiv 2209.12753; random signs: Hutchinson (1990), Communications in Statistics
+19:2.
 """
 
 import math
@@ -25,6 +32,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..fields import Field
@@ -37,8 +45,7 @@ class QuasiConservative:
 
     Args:
         weight: Of the penalty in the loss, at least 0; 0 is off, and costs nothing.
-        share: Of the batch that pays, in (0, 1]: its first samples, which stand for all. Four samples that pay cost
-            about as much as eight that do not: with 0.25 a step takes about twice the time of one without.
+        share: Of the batch that pays, in (0, 1]: its first samples, which stand for all and bound the cost.
         of: The kind of prediction whose Jacobian it is.
     """
 
@@ -60,7 +67,9 @@ class QuasiConservative:
     def __call__(
         self, model: Field, x: Tensor, t: Tensor, cond: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """The penalty of the first samples that pay, before its weight, and the mean square of J v, shape (n,) each.
+        """The penalty of each sample, not yet weighted, and the mean square of its J v, shape (B,) each.
+
+        Those that do not pay have zeros, and those that do so much more that the mean over a shuffled batch is right.
 
         Args:
             model: What is trained.
@@ -69,23 +78,35 @@ class QuasiConservative:
             cond: Conditions, or None.
             generator: Of the signs.
         """
-        n = math.ceil(self.share * len(x))
+        batch, n = len(x), math.ceil(self.share * len(x))
         x, t, cond = x[:n], t[:n], None if cond is None else cond[:n]
         signs = torch.randint(2, x.shape, generator=generator, device=x.device).to(x) * 2 - 1
-        forward, backward = products(lambda x: getattr(model(x, t, cond), self.of), x, signs)
-        return 0.5 * _mean_square(forward - backward), _mean_square(forward)
+        squares = rotation(lambda x: getattr(model(x, t, cond), self.of), x, signs)
+        turned, size = (functional.pad(square * batch / (n * x[0].numel()), (0, batch - n)) for square in squares)
+        return 0.5 * turned, size
 
 
-def products(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """J v and J^T v of a function of samples, both of x's shape, from one evaluation; differentiable where recorded."""
+def rotation(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """||J v - J^T v||^2, differentiable where gradients are recorded, and ||J v||^2.
+
+    Args:
+        function: Of samples, shape (B, *), each by itself, to the same shape.
+        x: Where J is taken, shape (B, *).
+        v: Shape (B, *).
+    Returns:
+        Two of shape (B,).
+    """
     record = torch.is_grad_enabled()
     # Of the kernels of attention only the plain one can be differentiated twice.
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         x, u = x.detach().requires_grad_(), v.detach().requires_grad_()
-        (backward,) = torch.autograd.grad(function(x), x, u, create_graph=True)
-        (forward,) = torch.autograd.grad(backward, u, v, create_graph=record)
-    return (forward, backward) if record else (forward.detach(), backward.detach())
-
-
-def _mean_square(values: Tensor) -> Tensor:
-    return values.square().flatten(1).mean(1)
+        output = function(x)
+        (backward,) = torch.autograd.grad(output, x, u, create_graph=True)
+        (forward,) = torch.autograd.grad(backward, u, v, retain_graph=True)
+        difference = (forward - backward).detach()
+        square = difference.square().flatten(1).sum(1)
+        if record:
+            (again,) = torch.autograd.grad(output, x, difference, create_graph=True)
+            half = (v * again - difference * backward).flatten(1).sum(1)
+            square = square + 2 * (half - half.detach())  # the value of the former, the gradient of the latter
+    return square, forward.square().flatten(1).sum(1)
