@@ -122,19 +122,27 @@ def test_autocast_does_not_round_the_gradient() -> None:
     assert (short.float() - expected).norm() < 0.2 * expected.norm()
 
 
-def test_parameters_have_the_gradients_of_finite_differences() -> None:
+@pytest.mark.parametrize(
+    ("shape", "inner", "names"),
+    [
+        ((3,), "mlp", ["embed.label.weight", "blocks.0.modulate.1.weight", "enter.weight"]),
+        ((1, 4, 4), UNET, ["embed.label.weight", "middle.0.attention.project.weight", "enter.weight"]),
+    ],
+)
+def test_parameters_have_the_gradients_of_finite_differences(shape: tuple[int, ...], inner: Any, names: list[str]):
     """Training differentiates twice: the loss by the weights, through the gradient by x, through attention."""
-    network = energy((1, 4, 4), network=UNET)
-    x, t, y = torch.randn(3, 1, 4, 4, dtype=torch.float64), torch.rand(3, dtype=torch.float64), torch.arange(3)
-    network(x, t, y).square().sum().backward()
-    for name in ("network.embed.label.weight", "network.middle.0.attention.project.weight", "network.enter.weight"):
-        p, step = network.get_parameter(name), 1e-5
-        direction = torch.randn(p.shape, generator=generator(1), dtype=torch.float64)
+    network = energy(shape, network=inner)
+    g = generator(1)
+    x, t = torch.randn(3, *shape, generator=g, dtype=torch.float64), torch.rand(3, generator=g, dtype=torch.float64)
+    network(x, t, torch.arange(3)).square().sum().backward()
+    for name in names:
+        p, step = network.network.get_parameter(name), 1e-5
+        direction = torch.randn(p.shape, generator=g, dtype=torch.float64)
         values = []
         with torch.no_grad():
             for sign in (1, -1):
                 p += sign * step * direction
-                values.append(network(x, t, y).square().sum())
+                values.append(network(x, t, torch.arange(3)).square().sum())
                 p -= sign * step * direction
         torch.testing.assert_close((p.grad * direction).sum(), (values[0] - values[1]) / (2 * step), rtol=1e-6, atol=0)
 
