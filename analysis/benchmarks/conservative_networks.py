@@ -2,8 +2,8 @@
 
     python analysis/benchmarks/conservative_networks.py [steps]
 
-Each is trained as the recipe moons is but for its size, from one seed. The error is the velocity's on held-out data, most
-of which is noise that no network can predict. The asymmetry is ||J - J^T|| / ||J|| of the exact Jacobians of the data
+Each is trained as the recipe moons is, but smaller, from one seed. The error is the velocity's on held-out data: most
+of it noise that no network can predict. The asymmetry is ||J - J^T|| / ||J|| of the exact Jacobians of the data
 prediction, a ratio of averages over held-out states at each time: conditional (w = 1), and guided (cfg, w = 3).
 """
 

@@ -184,7 +184,7 @@ def test_without_recorded_gradients() -> None:
 def test_it_makes_a_network_nearly_conservative() -> None:
     moons, found = fg.data.build("moons"), {}
     held_out = fg.data.build("moons", split="test")
-    for weight in (0.0, 1.0):
+    for weight in (0.0, 10.0):
         torch.manual_seed(0)
         field = fg.NetworkField(fg.networks.build("mlp", dim=2, num_classes=2, width=32, depth=1), model().path)
         objective = fg.objectives.build("cfm", label_dropout=0.0, quasi_conservative=weight)
@@ -198,8 +198,8 @@ def test_it_makes_a_network_nearly_conservative() -> None:
         with torch.no_grad():
             judge(field, data=held_out.data, cond=held_out.labels, generator=generator(1))
         found[weight] = {name: float(value) for name, value in judge.report.items()}
-    assert found[1.0]["asymmetry_ratio"] < 0.3 * found[0.0]["asymmetry_ratio"]
-    assert found[1.0]["error"] < 1.03 * found[0.0]["error"]
+    assert found[10.0]["asymmetry_ratio"] < 0.5 * found[0.0]["asymmetry_ratio"]
+    assert found[10.0]["error"] < 1.02 * found[0.0]["error"]
 
 
 @pytest.mark.parametrize("name", REGRESSIONS)
