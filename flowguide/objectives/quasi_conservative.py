@@ -14,13 +14,14 @@ derivative, transposed, takes v to :math:`J v`. For gradients by weights, produc
 
 .. math:: \partial_\theta \| J v - J^\top v \|^2 = 2\, \partial_\theta \left( v^\top J^\top c - c^\top J^\top v \right),
 
-which is less work than to differentiate a :math:`J v` so obtained; and torch gets that wrong where there is layer
+which does not differentiate a :math:`J v` so obtained: torch gets that wrong where there is layer
 normalisation, whose second derivative takes mean and variance for constants.
 
 The Jacobian of the score is that of the data with :math:`-I / \sigma^2` added, which hides at high noise what one looks
 for, so that the default is the data's. A network that predicts noise or score says little about the data where alpha is
-small, and the penalty is large there: up to :math:`(\sigma / \alpha)^2` times that of the noise. It had better be the
-network's own kind then.
+small, and the penalty is large there: :math:`(\sigma / \alpha)^2` times that of the noise. It had better be of the
+network's own kind then: on moons and the path vp, a weight of 10 costs a noise network a third more error with the
+data's, and 1 % with its own.
 
 Sources: Chao, Sun, Cheng & Lee (2022), arXiv 2209.12753; random signs: Hutchinson (1990), Communications in Statistics
 19:2.
