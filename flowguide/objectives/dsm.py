@@ -36,6 +36,8 @@ class DenoisingScoreMatching(Regression):
         time: Law of the times: likewise.
         coupling: Of data and noise: likewise. With any but "independent" data, noise and velocity are what they are for
             cfm, and minus the noise over sigma is no score.
+        quasi_conservative: Weight of the penalty on rotation, 0 for none; or a group of settings, ``{"weight": ...,
+            "share": ..., "of": ...}``.
     """
 
     def __init__(
@@ -44,8 +46,9 @@ class DenoisingScoreMatching(Regression):
         weighting: str | Mapping[str, Any] = "snr",
         time: str | Mapping[str, Any] = "uniform",
         coupling: str | Mapping[str, Any] = "independent",
+        quasi_conservative: float | Mapping[str, Any] = 0.0,
     ) -> None:
-        super().__init__(label_dropout, time, coupling)
+        super().__init__(label_dropout, time, coupling, quasi_conservative)
         self.weighting: Weighting = weightings.choose(weighting)
 
     def errors(self, guess: Prediction, truth: Prediction) -> Tensor:

@@ -108,6 +108,9 @@ def test_components_combine(run: Run) -> None:
         (["objective.time=logit_normal"], {"time": "logit_normal"}),
         (["objective.time={name: logit_normal, mean: 0.5}"], {"time": {"name": "logit_normal", "mean": 0.5}}),
         (["objective.coupling=conditional_ot"], {"coupling": "conditional_ot"}),
+        (["objective.quasi_conservative=0.1"], {"quasi_conservative": 0.1}),
+        (["objective=dsm", "objective.quasi_conservative={weight: 1, share: 0.25}"],
+         {"quasi_conservative": {"weight": 1, "share": 0.25}}),
         (["objective=dsm", "objective.weighting={name: min_snr, gamma: 3}", "objective.time=importance"],
          {"weighting": {"name": "min_snr", "gamma": 3}, "time": "importance"}),
     ],
@@ -117,6 +120,18 @@ def test_options_of_the_objective(run: Run, words: list[str], expected: dict[str
     assert run("train", "moons", *TINY, *words).code == 0
     objective = yaml.safe_load(Path("runs/moons/config.yaml").read_text())["objective"]
     assert {name: objective[name] for name in expected} == expected
+
+
+def test_energy_networks(run: Run) -> None:
+    tiny = [word for word in TINY if not word.startswith("network")]
+    for number, words in enumerate(
+        [["network=energy"], ["network=energy", "network.network={name: mlp, width: 8}"], ["network=energy_mlp"]]
+    ):
+        assert run("train", "moons", *tiny, *words, f"run={number}").code == 0
+        assert run("sample", str(number), "num=2", "guidance.w=2", "solver.steps=2").code == 0
+    words = ["network=energy_unet_8x8", "network.network.width=8", "network.network.head_width=8"]
+    assert run("train", "digits", *words, "training.steps=2", "training.batch_size=8", "run=unet").code == 0
+    assert run("sample", "unet", "num=2", "solver.steps=2").code == 0
 
 
 def test_from_one_data_set_to_another(run: Run) -> None:
@@ -157,6 +172,11 @@ MISTAKES = [
     (["train", "moons", "~network"], ["needs the option 'network'"]),
     (["train", "moons", "data=null"], ["a choice of component must be its name"]),
     (["train", "moons", "network=unet"], ["a unet takes images"]),
+    (["train", "moons", "network=energy", "network.network=mlpp"], ["unknown network 'mlpp'; did you mean 'mlp'"]),
+    (["train", "moons", "network=energy", "network.network=mlp_classifier"], ["'mlp_classifier' is a classifier"]),
+    (["train", "moons", "network=energy", "network.network=unet"], ["a unet takes images"]),
+    (["train", "moons", "network=energy_mlp", "network.network.widht=3"], ["did you mean 'network.network.width'"]),
+    (["train", "moons", "objective.quasi_conservative=-1"], ["the weight of a penalty, at least 0 and finite, not -1"]),
     (["train", "moons", "source=moonz"], ["unknown source 'moonz'; did you mean 'moons'"]),
     (["train", "moons", "source=digits"], ["source must have the shape of data"]),
     (["train", "moons", "source=moons", "objective=dsm"], ["DenoisingScoreMatching takes no source"]),

@@ -17,15 +17,16 @@ KEYS = """run seed device imports fresh predicts sigma_data
 out training training.steps training.batch_size training.learning_rate
 training.warmup training.decay training.clip training.ema training.save_every training.keep data data.count data.seed
 data.noise data.name path path.name path.beta_min network network.width network.depth network.dim network.num_classes
-network.name source source.name objective objective.label_dropout objective.time objective.coupling
-objective.weighting objective.name hydra.run.dir hydra.job.name solver x a.b""".split()
+network.name source source.name objective objective.label_dropout objective.time objective.coupling network.network
+objective.quasi_conservative objective.weighting objective.name hydra.run.dir hydra.job.name solver x a.b""".split()
 SAMPLE_KEYS = """out num cond seed batch_size device ema imports guidance guidance.w guidance.name solver solver.steps
 guidance.classifier guidance.base
 solver.grid solver.t_start solver.t_end solver.name solver.rtol home x""".split()
 VALUES = """null true false -1 0 1 2 3 2.5 0.5 1e-3 -0.0 nan inf -inf 1e400 abc '' "" [] [1] [1,2] [a,b] [null] {} {a:1}
 {name:linear} {name:snr} dsm ot importance
 {name:classifier,classifier:ready} classifier noisy_classifier mlp_classifier
-{name:mlp} {name:cfg,w:2} linear vp mlp unet convnet cfm classification euler heun torchdiffeq cfg uniform
+{name:mlp} {name:energy} {weight:1} energy {name:cfg,w:2}
+linear vp mlp unet convnet cfm classification euler heun torchdiffeq cfg uniform
 moons digits cpu auto velocity noise edm cosine constant ??? ${x} ${seed} ${oops:1} [ ] { } = , ' " \\ 1,2 a=b name
 interval(1,2) choice(1,2) glob(*) 'a b' é 数 ~ @ % : a:b /dev/null/x ../x""".split()
 

@@ -78,8 +78,12 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
             "network": {"name": "unet", "width": 8, "multipliers": [1, 2], "blocks": 1, "head_width": 8, "dropout": 0.3,
                         "attention": [1]},
         },
+        {
+            "network": {"name": "energy", "network": {"name": "mlp", "width": 16, "depth": 1}},
+            "objective": {"name": "dsm", "quasi_conservative": {"weight": 0.1, "share": 0.5}},
+        },
     ],
-    ids=["mlp", "vp-noise", "ddpm-edm", "unet-dropout"],
+    ids=["mlp", "vp-noise", "ddpm-edm", "unet-dropout", "energy-quasi"],
 )  # fmt: skip
 @pytest.mark.parametrize("step", [10, 17])
 def test_an_interrupted_run_goes_on_to_the_bit(tmp_path: Path, monkeypatch, changes: dict, step: int) -> None:
@@ -146,6 +150,28 @@ def test_a_finished_run_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureF
         training.train(recipe(), tmp_path, show=False)
     assert "is trained already, to step 40 of 40" in caplog.text
     assert same(before, final(tmp_path))
+
+
+def test_an_energy_network_is_kept_with_what_follows_from_the_data(tmp_path: Path) -> None:
+    trained = training.train(recipe(network={"name": "energy", "network": "mlp"}), tmp_path, show=False)
+    loaded = fg.load(tmp_path)
+    assert loaded.config.network == {"name": "energy", "network": "mlp", "shape": [2], "num_classes": 2}
+    x = torch.randn(4, 2)
+    assert torch.equal(loaded(x, 0.3).velocity, trained.requires_grad_(False)(x, 0.3).velocity)
+    with pytest.raises(ValueError, match=r"a unet takes images"):
+        training.train(recipe(network={"name": "energy", "network": "unet"}), tmp_path / "b", show=False)
+
+
+def test_the_penalty_is_logged_beside_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged = {}
+    monkeypatch.setattr(
+        "torch.utils.tensorboard.SummaryWriter.add_scalar",
+        lambda _, name, value, step: logged.setdefault(name, {}).update({step: float(value)}),
+    )
+    training.train(recipe(objective__quasi_conservative=0.5), tmp_path, show=False)
+    assert set(logged["asymmetry_ratio"]) == {10, 20, 30, 40}
+    for step, loss in logged["loss"].items():
+        assert loss == pytest.approx(logged["error"][step] + 0.5 * logged["asymmetry"][step], rel=1e-5)
 
 
 def test_edm_preconditioning_is_kept_in_the_checkpoint(tmp_path: Path) -> None:
