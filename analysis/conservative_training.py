@@ -1,7 +1,7 @@
 """Compare runs by how conservative they are, how likely they find held-out data, and what guidance does to them.
 
     flowguide train moons run=runs/free
-    flowguide train moons objective.quasi_conservative=0.1 run=runs/quasi
+    flowguide train moons objective.quasi_conservative=10 run=runs/quasi
     flowguide train moons network=energy_mlp run=runs/energy
     python analysis/conservative_training.py 'runs=[runs/free,runs/quasi,runs/energy]'
 

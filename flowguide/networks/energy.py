@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .base import Classifier, Network, NoisyClassifier, networks
+from .encoded import Encoded
 
 
 @networks.register("energy")
@@ -65,11 +66,14 @@ class Energy(Network):
     def null(self, batch: int) -> Tensor | None:
         return self.network.null(batch)
 
-    def energy(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    def encode(self, cond: Tensor | Encoded) -> Tensor | Encoded:
+        return self.network.encode(cond)
+
+    def energy(self, x: Tensor, t: Tensor, cond: Tensor | Encoded | None = None) -> Tensor:
         """E, shape (B,), up to a function of t and cond: for a network that predicts the score, log p_t(x | cond)."""
         return (x * self.network(x, t, cond)).flatten(1).sum(1)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | Encoded | None = None) -> Tensor:
         # A gradient rounded to autocast's bfloat16 on the way would be none: the precision is that of the weights.
         dtype = torch.promote_types(x.dtype, next(self.parameters()).dtype)
         state, t = x.to(dtype), t.to(dtype)
