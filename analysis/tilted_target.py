@@ -2,12 +2,13 @@
 
     python analysis/tilted_target.py
     python analysis/tilted_target.py path=vp 'w=[1,3]' 'rules=[cfg,smc]' toy.components=5 toy.std=0.4
+    python analysis/tilted_target.py run=runs/eight_gaussians       # flowguide train moons data=eight_gaussians run=...
 
-The field is exact, so that no network errs. Shaded is the tilted density; in each panel stands the sliced Wasserstein
-distance of the samples from it, and in the caption what as many samples of the density itself have. Classifier-free
-guidance mixes the scores of two diffusing laws, which is not the score of the diffusing mix: its flow lands farther out
-and in a smaller patch, its SDE nearer. Settings: recipes/analysis/tilted_target.yaml. Writes tilted_target.png, .pdf,
-.csv and .json (all distances) into runs/tilted_target.
+The field is exact, unless a run is named, so that no network errs. Shaded is the tilted density; in each panel stands
+the sliced Wasserstein distance of the samples from it, and in the caption what as many samples of the density itself
+have. Classifier-free guidance mixes the scores of two diffusing laws, which is not the score of the diffusing mix: its
+flow lands farther out and in a smaller patch, its SDE nearer. Settings: recipes/analysis/tilted_target.yaml. Writes
+tilted_target.png, .pdf, .csv and .json (all distances) into runs/tilted_target.
 """
 
 import csv
@@ -22,11 +23,11 @@ from quality_of_rules import resolved
 from torch import Tensor
 from tqdm import tqdm
 
-from flowguide import diagnostics, guidance, paths, sample, solvers
+from flowguide import diagnostics, guidance, paths, sample, solvers, training
 from flowguide.cli import script
 from flowguide.drawing import BLUE, PAGE, save, use_style
 from flowguide.evaluation import weights_of
-from flowguide.fields import MixtureField
+from flowguide.fields import Field, GaussianMixture, MixtureField
 from flowguide.fields.oracle import ring
 from flowguide.options import check_options
 
@@ -44,10 +45,13 @@ class Config:
     solver: Mapping[str, Any]
     rules: Sequence[Any]
     toy: Mapping[str, Any]
+    run: str | None = None
     w: float | Sequence[float] = (1.0, 2.0, 4.0)
     cond: int = 0
     num: int = 2000
     seed: int = 0
+    device: str = "auto"
+    ema: bool = True
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -59,22 +63,22 @@ def tilted_target(settings: dict[str, Any], folder: Path) -> list[Row]:
     """Sample, compare, draw, write the numbers; a row per rule and weight."""
     config = Config(**check_options("the script", Config, (), settings))
     weights = weights_of({"w": config.w})
-    toy = ring(**check_options("toy", ring, (), config.toy))
-    field = MixtureField(toy, paths.registry.build_from(config.path))
+    field, law = subject(config)
+    field.check_condition(torch.tensor([config.cond]), 1)
     cond = torch.full((config.num,), config.cond)
     rows, drawn = [], {}
     for label, node, solver in tqdm(labelled(config), desc="sampling", unit="rule"):
         if "w" not in node:
             raise ValueError(f"{node['name']} has no weight, and so no tilted density to sample")
         for w in weights:
-            rule = guidance.registry.build_from({**node, "w": w}, field)
+            rule = guidance.registry.build_from({**training.with_models(node, field), "w": w}, field)
             x = sample(rule, (config.num, 2), cond, solver, config.seed, dtype=torch.float64)
             t = float(solver.times(rule)[-1])
-            found = diagnostics.build("tilt_error", w=w, seed=config.seed)(rule, x, t, cond)
+            found = diagnostics.build("tilt_error", mixture=law, w=w, seed=config.seed)(rule, x.cpu(), t, cond)
             numbers = {name: float(found.parts[name]) for name in _NUMBERS}
             rows.append({"rule": label, "w": w, "distance": found.value, "error": found.error, **numbers,
                          "floor": found.parts["floor"], "kl_floor": found.parts["kl_floor"]})  # fmt: skip
-            drawn[label, w] = x
+            drawn[label, w] = x.cpu()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "tilted_target.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -82,8 +86,20 @@ def tilted_target(settings: dict[str, Any], folder: Path) -> list[Row]:
         writer.writerows(rows)
     (folder / "tilted_target.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
     print(table(rows, weights))
-    print("figure:", *save(figure(rows, drawn, field, config.cond), folder / "tilted_target"))
+    print("figure:", *save(figure(rows, drawn, law, config.cond), folder / "tilted_target"))
     return rows
+
+
+def subject(config: Config) -> tuple[Field, GaussianMixture]:
+    """The field, and the law of its data."""
+    if config.run is None:
+        toy = ring(**check_options("toy", ring, (), config.toy))
+        return MixtureField(toy, paths.registry.build_from(config.path)), toy
+    model = training.load_generative(config.run, config.ema, config.device)
+    data = training.build_dataset(model.config, "test")
+    if data.law is None:
+        raise ValueError(f"{config.run} is of {data.name}, whose law is not known; this needs one that is")
+    return model.double().requires_grad_(False), data.law
 
 
 def labelled(config: Config) -> list[tuple[str, dict[str, Any], solvers.Solver]]:
@@ -113,7 +129,7 @@ def table(rows: Sequence[Row], weights: Sequence[float]) -> str:
     return "\n".join(lines)
 
 
-def figure(rows: Sequence[Row], drawn: Mapping[tuple[str, float], Tensor], field: MixtureField, cond: int) -> Any:
+def figure(rows: Sequence[Row], drawn: Mapping[tuple[str, float], Tensor], law: GaussianMixture, cond: int) -> Any:
     """A panel per rule and weight, rules in blocks side by side."""
     use_style()
     import matplotlib.pyplot as plt
@@ -128,7 +144,7 @@ def figure(rows: Sequence[Row], drawn: Mapping[tuple[str, float], Tensor], field
     for ax in axes.flat:
         ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
         ax.spines[:].set_visible(True)
-    densities = {w: tilted(field, w, cond, extent) for w in weights}
+    densities = {w: tilted(law, w, cond, extent) for w in weights}
     for index, name in enumerate(names):
         block, line = divmod(index, lines)
         for column, w in enumerate(weights):
@@ -159,10 +175,10 @@ def frame(drawn: Iterable[Tensor]) -> tuple[float, float, float, float]:
     return tuple(float(end) for centre in middle for end in (centre - half, centre + half))
 
 
-def tilted(field: MixtureField, w: float, cond: int, extent: tuple[float, ...], size: int = 160) -> Any:
+def tilted(law: GaussianMixture, w: float, cond: int, extent: tuple[float, ...], size: int = 160) -> Any:
     """The tilted density on a grid, as an image."""
     lines = [torch.linspace(*extent[i : i + 2], size, dtype=torch.float64) for i in (0, 2)]
-    target = diagnostics.TiltedMixture(field.mixture, w)
+    target = diagnostics.TiltedMixture(law, w)
     return target.log_prob(torch.cartesian_prod(*lines), cond).exp().reshape(size, size).T.numpy()
 
 

@@ -1,11 +1,12 @@
 """What a data set is: tensors, held in memory, with a label for each sample."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..fields import GaussianMixture
 from ..registry import Registry
 
 datasets = Registry("data set", given=("split",))
@@ -22,12 +23,14 @@ class Dataset:
         data: Shape (N, *), float32; images in [-1, 1], shape (N, channels, height, width).
         labels: Shape (N,), int64; None if there are none.
         num_classes: Number of labels; None if there are none.
+        law: The mixture that they are drawn from, if it is known: samples can then be held to it.
     """
 
     name: str
     data: Tensor
     labels: Tensor | None = None
     num_classes: int | None = None
+    law: GaussianMixture | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,4 +43,4 @@ class Dataset:
     def to(self, device: torch.device | str) -> "Dataset":
         """The same on another device."""
         labels = None if self.labels is None else self.labels.to(device)
-        return Dataset(self.name, self.data.to(device), labels, self.num_classes)
+        return replace(self, data=self.data.to(device), labels=labels)

@@ -24,8 +24,8 @@ def eight_gaussians(split: Split = "train", count: int = 20000, seed: int = 0) -
         count: Number of samples.
         seed: Of the draw.
     """
-    data, labels = eight_gaussians_mixture().sample(_count(count), _seed(seed, split))
-    return Dataset(f"eight_gaussians ({split})", data, labels, 8)
+    law = eight_gaussians_mixture()
+    return Dataset(f"eight_gaussians ({split})", *law.sample(_count(count), _seed(seed, split)), 8, law)
 
 
 @datasets.register("moons")

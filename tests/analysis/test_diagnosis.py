@@ -87,6 +87,15 @@ def test_tilted_target(tmp_path: Path) -> None:
     assert at["characteristic", 3]["distance"] < at["cfg", 3]["distance"] / 2
 
 
+def test_tilted_target_of_a_network_whose_data_have_a_known_law(runs: Path, tmp_path: Path) -> None:
+    words = ["data=eight_gaussians", *POINTS, f"run={runs / 'eight'}"]
+    main(["train", "moons", *words])
+    words = [f"run={runs / 'eight'}", f"out={tmp_path}", "w=[2]", "rules=[cfg]", "num=200", "solver.steps=5"]
+    script(tilted_target.tilted_target, "analysis/tilted_target", words)
+    (row,) = json.loads((tmp_path / "tilted_target.json").read_text())["rows"]
+    assert row["distance"] > row["floor"]
+
+
 @pytest.mark.parametrize(
     ("task", "name", "words", "expected"),
     [
@@ -104,6 +113,7 @@ def test_tilted_target(tmp_path: Path) -> None:
         (tilted_target.tilted_target, "tilted_target", ["rules=[cgf]"], "did you mean 'cfg'"),
         (tilted_target.tilted_target, "tilted_target", ["rules=[feedback]"], "feedback has no weight"),
         (tilted_target.tilted_target, "tilted_target", ["w=[]"], "must be a number or a list of numbers"),
+        (tilted_target.tilted_target, "tilted_target", ["run={moons}"], "whose law is not known"),
         (tilted_target.tilted_target, "tilted_target", ["cond=9"], "label 9 is not one of the 3 classes"),
     ],
 )
