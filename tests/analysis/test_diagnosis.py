@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import conservative_training
 import conservativeness
 import pytest
 import tilted_target
@@ -96,6 +97,33 @@ def test_tilted_target_of_a_network_whose_data_have_a_known_law(runs: Path, tmp_
     assert row["distance"] > row["floor"]
 
 
+def test_conservative_training(runs: Path, tmp_path: Path) -> None:
+    """An energy's field is conservative, another network's is not."""
+    main(["train", "moons", "network=energy_mlp", "network.network.width=16", *POINTS[1:], f"run={runs / 'energy'}"])
+    words = [f"runs=[{runs / 'moons'},{runs / 'energy'}]", f"out={tmp_path}", "guidance.w=[1,3]", "shown=[1]"]
+    words += ["times=[0.3,0.7]", "states=50", "num=100", "solver.steps=4"]
+    script(conservative_training.conservative_training, "analysis/conservative_training", words)
+    assert is_drawn(tmp_path / "conservative_training")
+    result = json.loads((tmp_path / "conservative_training.json").read_text())
+    free, energy = result["summary"]
+    assert (free["run"], energy["run"]) == ("moons", "energy")
+    assert energy["asymmetry_w1"] < 1e-5 < free["asymmetry_w1"]
+    assert free["parameters"] == energy["parameters"]
+    assert all(math.isfinite(row[key]) for row in (free, energy) for key in ("nll", "nll_error", "best_distance"))
+    assert [(row["run"], row["w"]) for row in result["distance"]] == [
+        (r, w) for r in ("moons", "energy") for w in (1, 3)
+    ]
+
+
+@pytest.mark.slow
+def test_conservative_training_of_images(runs: Path, tmp_path: Path) -> None:
+    words = [f"runs=[{runs / 'digits'}]", f"out={tmp_path}", "guidance.w=1", "shown=[2]", "times=[0.5]", "states=4"]
+    words += ["num=20", "seeds=[0]", "solver.steps=2", "classifier.training.steps=20", "classifier.network.width=4"]
+    script(conservative_training.conservative_training, "analysis/conservative_training", words)
+    (row,) = json.loads((tmp_path / "conservative_training.json").read_text())["summary"]
+    assert 0 < row["nll"] < 20, "bits per dimension"
+
+
 @pytest.mark.parametrize(
     ("task", "name", "words", "expected"),
     [
@@ -109,6 +137,21 @@ def test_tilted_target_of_a_network_whose_data_have_a_known_law(runs: Path, tmp_
         (vector_fields.vector_fields, "vector_fields", ["guidance.w=[1,2]"], "guidance.w is one weight here"),
         (vector_fields.vector_fields, "vector_fields", ["cells=2"], "cells must be at least 4"),
         (vector_fields.vector_fields, "vector_fields", ["run=no/where"], "no/where"),
+        (conservative_training.conservative_training, "conservative_training", ["runs=[]"], "a list of run folders"),
+        (conservative_training.conservative_training, "conservative_training", ["runs=[no/where]"], "no/where"),
+        (conservative_training.conservative_training, "conservative_training", ["runs=[{moons}]", "shown=[]"], "shown"),
+        (
+            conservative_training.conservative_training,
+            "conservative_training",
+            ["runs=[{moons}]", "states=1"],
+            "states",
+        ),
+        (
+            conservative_training.conservative_training,
+            "conservative_training",
+            ["runs=[{moons},{digits}]", "times=[0.5]", "shown=[1]", "states=2", "num=4", "guidance.w=1"],
+            "the runs must be of one data set",
+        ),
         (tilted_target.tilted_target, "tilted_target", ["num=5"], "num must be an integer of at least 100"),
         (tilted_target.tilted_target, "tilted_target", ["rules=[cgf]"], "did you mean 'cfg'"),
         (tilted_target.tilted_target, "tilted_target", ["rules=[feedback]"], "feedback has no weight"),
