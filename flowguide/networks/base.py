@@ -5,7 +5,8 @@ they are of noisy states.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,9 +23,11 @@ class Network(nn.Module):
 
     Attributes:
         num_classes: Number of labels; None if it takes none. The label ``num_classes`` means "no label".
+        presets: Options by the names that they are published under, for ``flowguide list networks --verbose``.
     """
 
     num_classes: int | None = None
+    presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def null(self, batch: int) -> Tensor | None:
         """The condition that means "none given", one row per sample; None if the network takes no conditions."""
