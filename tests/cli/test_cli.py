@@ -1,6 +1,7 @@
 """The command line: what it does, and that every mistake is answered with one sentence and exit code 2."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -233,6 +234,8 @@ MISTAKES = [
     (["evaluate", "runs/moons", "num=1"], ["num must be at least 2"]),
     (["list", "pths"], ["unknown kind 'pths'; did you mean 'paths'"]),
     (["list", "foo=1"], ["takes a kind and imports=[...]"]),
+    (["list", "paths", "--verbose"], ["flowguide list networks --verbose"]),
+    (["list", "networks", "--verbos"], ["unknown kind '--verbos'"]),
     (["frobnicate"], ["unknown command 'frobnicate'", "evaluate, list, sample, train"]),
 ]
 
@@ -330,6 +333,15 @@ def test_list(run: Run) -> None:
     for name in fg.solvers.names():
         assert name in run("list", "solvers").out
     assert "real 8x8 digits" in run("list", "recipes").out
+
+
+def test_list_of_networks_with_what_they_cost(run: Run) -> None:
+    out = run("list", "networks", "--verbose").out
+    for name in fg.networks.names():
+        assert re.search(rf"^  {name} +\d\S* .*(?: [kMGT])?$", out, re.MULTILINE), name
+    # As published: 675 M parameters with the fixed positions, and 118.6 G multiplications.
+    assert re.search(r"dit XL/2 +4x32x32 +1000 +674.8 M +237.2 G", out)
+    assert "not counted" not in out
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
