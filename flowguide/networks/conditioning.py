@@ -86,7 +86,7 @@ class Conditioning(nn.Module):
     def check(self, cond: Tensor) -> None:
         """ValueError unless ``cond`` is of this kind and shape. It looks at no value, so that no GPU has to wait."""
         if self.kind is None:
-            raise ValueError(f"this {self.owner} takes no conditions: cond must be None, not of {_shown(cond)}")
+            raise ValueError(f"this {self.owner} takes no conditions: cond must be None, not {_shown(cond)}")
         if self.table is not None:
             if cond.dtype not in (torch.int64, torch.int32) or cond.ndim != 1:
                 raise ValueError(f"this {self.owner} takes labels, integers of shape (B,), not {_shown(cond)}")

@@ -28,12 +28,13 @@ class TimeFeatures(nn.Module):
         half = width // 2
         # In this order, since the roundings of the exponent are multiplied by steps up to 1000.
         frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half)
-        self.register_buffer("frequencies", scale * frequencies, persistent=False)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.scale = scale
 
     def forward(self, t: Tensor) -> Tensor:
         """t, shape (B,), to features, shape (B, d)."""
         t = t if t.is_floating_point() else t.to(self.frequencies.dtype)
-        angles = t[:, None] * self.frequencies.to(t.dtype)
+        angles = (self.scale * t)[:, None] * self.frequencies.to(t.dtype)
         return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
