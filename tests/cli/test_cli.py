@@ -135,6 +135,12 @@ def test_energy_networks(run: Run) -> None:
     assert run("sample", "unet", "num=2", "solver.steps=2").code == 0
 
 
+def test_a_diffusion_transformer(run: Run) -> None:
+    words = ["network=dit_8x8", "network.width=16", "network.positions=both", "network.registers=1"]
+    assert run("train", "digits", *words, "training.steps=2", "training.batch_size=8", "run=dit").code == 0
+    assert run("sample", "dit", "num=2", "guidance.w=2", "solver.steps=2").code == 0
+
+
 def test_from_one_data_set_to_another(run: Run) -> None:
     words = ["train", "moons", *TINY, "source=eight_gaussians", "source.count=16", "objective.coupling=ot"]
     assert run(*words).code == 0
@@ -161,6 +167,9 @@ MISTAKES = [
     (["train"], ["which recipe?", "moons"]),
     (["train", "no.yaml"], ["there is no recipe file no.yaml"]),
     (["train", "moons", "netwrk=mlp"], ["unknown setting 'netwrk'; did you mean 'network'"]),
+    (["train", "digits", "network=dit", "network.patch=3"], ["must be multiples of 3, not (8, 8); the nearest is"]),
+    (["train", "digits", "network=dit", "network.heads=5"], ["5 do not; the nearest are 4"]),
+    (["train", "moons", "network=dit"], ["a dit takes images"]),
     (["train", "moons", "network=mlpp"], ["unknown network 'mlpp'; did you mean 'mlp'", "unet_8x8"]),
     (["train", "moons", "network.widht=3"], ["did you mean 'network.width'"]),
     (["train", "moons", "path=vp", "path.beta_mim=3"], ["did you mean 'path.beta_min'"]),
