@@ -19,7 +19,9 @@ networks = Registry("network")
 
 
 class Network(nn.Module):
-    """A network called as ``network(x, t, cond)``, x (B, *), t () or (B,), cond (B,) labels, encoded or not, or None.
+    """A network called as ``network(x, t, cond)``, x (B, *), t () or (B,), cond labels (B,), encoded or not, or None.
+
+    One may take embeddings (B, E) or sequences (B, L, C) in place of labels (``conditioning.py``).
 
     Attributes:
         num_classes: Number of labels; None if it takes none. The label ``num_classes`` means "no label".

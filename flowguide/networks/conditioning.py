@@ -34,6 +34,10 @@ class Conditioning(nn.Module):
         sequence: Their length and width [L, C], for conditions (B, L, C). Null likewise.
     Raises:
         ValueError: if they are of two kinds, or a size is no size.
+
+    Attributes:
+        kind: What the conditions are: "labels", "embeddings", "sequences", or None if there are none.
+        shape: Of one embedding or sequence; () otherwise.
     """
 
     def __init__(
@@ -57,20 +61,15 @@ class Conditioning(nn.Module):
             raise ValueError(f"sequence is the length and width of a {owner}'s conditions, [77, 768], not {sequence}")
         self.owner = owner
         self.num_classes = num_classes
-        self.shape = () if embedding is None and sequence is None else (embedding,) if embedding else tuple(sequence)
+        words = {"num_classes": "labels", "embedding": "embeddings", "sequence": "sequences"}
+        self.kind = words[given[0]] if given else None
+        self.shape = tuple(sequence or ()) if embedding is None else (embedding,)
         self.table = None if num_classes is None else nn.Embedding(num_classes + 1, width)
         self.project = None
         if self.shape:
-            activation = nn.SiLU() if embedding else nn.GELU("tanh")
+            activation = nn.GELU("tanh") if self.kind == "sequences" else nn.SiLU()
             self.project = nn.Sequential(nn.Linear(self.shape[-1], width), activation, nn.Linear(width, width))
             self.register_buffer("absent", torch.zeros(self.shape))
-
-    @property
-    def kind(self) -> str | None:
-        """What the conditions are: "labels", "embeddings", "sequences", or None if there are none."""
-        if self.table is not None:
-            return "labels"
-        return (None, "embeddings", "sequences")[len(self.shape)]
 
     def null(self, batch: int) -> Tensor | None:
         """The condition that means "none given", one row per sample; None if there are no conditions."""
@@ -81,7 +80,7 @@ class Conditioning(nn.Module):
     def set_null(self, condition: Tensor) -> None:
         """Make ``condition``, an embedding (E,) or a sequence (L, C), the null one: that of the empty caption, say."""
         self.check(condition[None])
-        self.absent.copy_(condition)
+        self.absent.copy_(condition.detach())
 
     def check(self, cond: Tensor) -> None:
         """ValueError unless ``cond`` is of this kind and shape. It looks at no value, so that no GPU has to wait."""
@@ -117,8 +116,8 @@ class Conditioning(nn.Module):
 
     def initialise(self, std: float = 0.02) -> None:
         """Weights normal with standard deviation ``std``, and biases 0, as published for embeddings."""
-        for parameter in self.parameters():
-            nn.init.zeros_(parameter) if parameter.ndim == 1 else nn.init.normal_(parameter, std=std)
+        for name, parameter in self.named_parameters():
+            nn.init.normal_(parameter, std=0.0 if name.endswith("bias") else std)
 
 
 def masked(sequence: Tensor, mask: Tensor) -> Tensor:

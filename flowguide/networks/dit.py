@@ -86,7 +86,9 @@ class DiT(Network):
     ) -> None:
         super().__init__()
         check_positive("a dit", {"channels": channels, "patch": patch})
-        self.design = design = DiTDesign.of(size, depth, width, heads, mlp_ratio, positions, registers)
+        self.design = design = DiTDesign.of(
+            size, depth, width, heads, mlp_ratio=mlp_ratio, positions=positions, registers=registers
+        )
         self.num_classes = num_classes
         self.patches = Patches("dit", channels, patch)
         self.checkpointing = checkpointing

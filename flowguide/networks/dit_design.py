@@ -1,7 +1,7 @@
 """What the options of a diffusion transformer come to: its published sizes, and which others make a network."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .layers import check_positive
 
@@ -35,12 +35,11 @@ class DiTDesign:
     registers: int
 
     @classmethod
-    def of(
-        cls, size: Size | None, depth: int | None, width: int | None, heads: int | None, *rest: float | str
-    ) -> "DiTDesign":
-        """That of a published size, but for what is not None."""
-        given = zip((depth, width, heads), SIZES[size], strict=True)
-        return cls(*(preset if value is None else value for value, preset in given), *rest)
+    def of(cls, size: Size | None, depth: int | None, width: int | None, heads: int | None, **more: Any) -> "DiTDesign":
+        """That of a published size, with what is not None in its place."""
+        preset = dict(zip(("depth", "width", "heads"), SIZES[size], strict=True))
+        given = {"depth": depth, "width": width, "heads": heads}
+        return cls(**preset | {name: value for name, value in given.items() if value is not None}, **more)
 
     def __post_init__(self) -> None:
         width, heads = self.width, self.heads
@@ -50,7 +49,9 @@ class DiTDesign:
             raise ValueError(f"a dit's width must be a multiple of 4, not {width}; the nearest is {nearest}")
         if width % heads:
             nearest = min((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(n - heads))
-            raise ValueError(f"heads must divide the width {width}, and {heads} do not; the nearest are {nearest}")
+            raise ValueError(
+                f"heads must divide the width {width}, and {heads} does not; the nearest that does is {nearest}"
+            )
         if self.positions != "sincos" and self.head_width % 4:
             nearest = min((n for n in range(1, width + 1) if width % (4 * n) == 0), key=lambda n: abs(n - heads))
             raise ValueError(

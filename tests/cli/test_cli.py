@@ -168,7 +168,7 @@ MISTAKES = [
     (["train", "no.yaml"], ["there is no recipe file no.yaml"]),
     (["train", "moons", "netwrk=mlp"], ["unknown setting 'netwrk'; did you mean 'network'"]),
     (["train", "digits", "network=dit", "network.patch=3"], ["must be multiples of 3, not (8, 8); the nearest is"]),
-    (["train", "digits", "network=dit", "network.heads=5"], ["5 do not; the nearest are 4"]),
+    (["train", "digits", "network=dit", "network.heads=5"], ["5 does not; the nearest that does is 4"]),
     (["train", "moons", "network=dit"], ["a dit takes images"]),
     (["train", "moons", "network=mlpp"], ["unknown network 'mlpp'; did you mean 'mlp'", "unet_8x8"]),
     (["train", "moons", "network.widht=3"], ["did you mean 'network.width'"]),

@@ -293,7 +293,7 @@ def test_published_steps_are_told_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"heads": 5}, "heads must divide the width 24, and 5 do not; the nearest are 4$"),
+        ({"heads": 5}, "heads must divide the width 24, and 5 does not; the nearest that does is 4$"),
         ({"width": 30}, "a dit's width must be a multiple of 4, not 30; the nearest is 32$"),
         (
             {"heads": 4, "positions": "rope"},
