@@ -23,12 +23,13 @@ from torch.utils.checkpoint import checkpoint
 
 from .base import Network, networks
 from .conditioning import Conditioning
-from .dit_blocks import Activation, Block, Final, Norm
+from .dit_blocks import Block, Final
 from .dit_design import PATCHES, SIZES, DiTDesign, Positions, Size
 from .encoded import Encoded
 from .layers import TimeFeatures, check_positive
 from .patches import Patches
 from .positions import rotations, sines_and_cosines
+from .transformer import Activation, Norm
 
 _PUBLISHED = {"channels": 4, "num_classes": 1000, "learned_sigma": True}
 

@@ -41,7 +41,7 @@ def build(std: float = 0.2, **options: Any) -> fg.networks.Network:
 
 
 def conditions(kind: str, batch: int = 3) -> Tensor | None:
-    """Some for every kind, with a null label, and tokens of which some are absent and others are all that is absent."""
+    """Some of every kind: labels with a null one among them, and sequences with absent tokens."""
     g = torch.Generator().manual_seed(1)
     if kind == "sequences":
         mask = torch.arange(6) < torch.tensor([6, 2, 5])[:batch, None]
