@@ -90,8 +90,10 @@ for example:
 
 LIST = """\
 flowguide list [KIND] [imports=[my_module]]
+flowguide list networks --verbose
 
-What there is to choose from: all names, or those of one KIND with what they are and their options.
+What there is to choose from: all names, or those of one KIND with what they are and their options. --verbose adds the
+parameters and floating-point operations of every network and its published sizes.
 
 kinds: {kinds}
 """

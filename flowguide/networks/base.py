@@ -5,7 +5,8 @@ they are of noisy states.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,13 +19,17 @@ networks = Registry("network")
 
 
 class Network(nn.Module):
-    """A network called as ``network(x, t, cond)``, x (B, *), t () or (B,), cond (B,) labels, encoded or not, or None.
+    """A network called as ``network(x, t, cond)``, x (B, *), t () or (B,), cond labels (B,), encoded or not, or None.
+
+    One may take embeddings (B, E) or sequences (B, L, C) in place of labels (``conditioning.py``).
 
     Attributes:
         num_classes: Number of labels; None if it takes none. The label ``num_classes`` means "no label".
+        presets: Options by the names that they are published under, for ``flowguide list networks --verbose``.
     """
 
     num_classes: int | None = None
+    presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def null(self, batch: int) -> Tensor | None:
         """The condition that means "none given", one row per sample; None if the network takes no conditions."""

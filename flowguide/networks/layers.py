@@ -12,25 +12,29 @@ from .encoded import Encoded
 class TimeFeatures(nn.Module):
     r"""Cosines and sines of time at geometrically spaced frequencies.
 
-    .. math:: [\cos(1000\, t\, f_i), \sin(1000\, t\, f_i)], \qquad f_i = 10000^{-i / (d/2)}.
+    .. math:: [\cos(s\, t\, f_i), \sin(s\, t\, f_i)], \qquad f_i = 10000^{-i / (d/2)}.
 
     Args:
         width: d, even.
+        scale: s: 1000 for t in [0, 1]; 1 for what published networks are told, their own numbers of steps.
     Source: Vaswani et al. (2017), arXiv 1706.03762; in this order and with t in [0, 1000], Dhariwal & Nichol (2021),
         arXiv 2105.05233.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, scale: float = 1000.0) -> None:
         super().__init__()
         if width < 2 or width % 2:
             raise ValueError(f"time features come in pairs: their width must be even and positive, not {width}")
         half = width // 2
-        frequencies = 1000 * torch.exp(-math.log(10000) / half * torch.arange(half, dtype=torch.float32))
+        # In this order, since the roundings of the exponent are multiplied by steps up to 1000.
+        frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half)
         self.register_buffer("frequencies", frequencies, persistent=False)
+        self.scale = scale
 
     def forward(self, t: Tensor) -> Tensor:
         """t, shape (B,), to features, shape (B, d)."""
-        angles = t[:, None] * self.frequencies.to(t.dtype)
+        t = t if t.is_floating_point() else t.to(self.frequencies.dtype)
+        angles = (self.scale * t)[:, None] * self.frequencies.to(t.dtype)
         return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
