@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .encoded import Encoded
 
@@ -12,26 +13,29 @@ from .encoded import Encoded
 class TimeFeatures(nn.Module):
     r"""Cosines and sines of time at geometrically spaced frequencies.
 
-    .. math:: [\cos(1000\, t\, f_i), \sin(1000\, t\, f_i)], \qquad f_i = 10000^{-i / (d/2)}.
+    .. math:: [\cos(c\, t\, f_i), \sin(c\, t\, f_i)], \qquad f_i = 10000^{-i / (d/2)}.
 
     Args:
         width: d, even.
+        scale: c; 1000 for t in [0, 1], and 1 for the timesteps of discrete schedules.
     Source: Vaswani et al. (2017), arXiv 1706.03762; in this order and with t in [0, 1000], Dhariwal & Nichol (2021),
         arXiv 2105.05233.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, scale: float = 1000.0) -> None:
         super().__init__()
         if width < 2 or width % 2:
             raise ValueError(f"time features come in pairs: their width must be even and positive, not {width}")
         half = width // 2
-        frequencies = 1000 * torch.exp(-math.log(10000) / half * torch.arange(half, dtype=torch.float32))
+        # Multiplied before it is divided, as it was published: the last digit matters to 1000 f.
+        frequencies = scale * torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half)
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
         """t, shape (B,), to features, shape (B, d)."""
-        angles = t[:, None] * self.frequencies.to(t.dtype)
-        return torch.cat([angles.cos(), angles.sin()], dim=1)
+        dtype = torch.promote_types(t.dtype, torch.float32)  # an angle of hundreds has no digits left in bfloat16
+        angles = t[:, None].to(dtype) * self.frequencies.to(dtype)
+        return torch.cat([angles.cos(), angles.sin()], dim=1).to(t.dtype)
 
 
 class ConditionEmbedding(nn.Module):
@@ -40,16 +44,25 @@ class ConditionEmbedding(nn.Module):
     Args:
         features: Width of the time features.
         width: Width of the result.
-        num_classes: Number of labels, or None. The table has one row more: the null label's.
+        num_classes: Number of labels, or None.
+        time_scale: What the features multiply time by.
+        null_label: Whether the table has one row more, the null label's.
     """
 
-    def __init__(self, features: int, width: int, num_classes: int | None) -> None:
+    def __init__(
+        self,
+        features: int,
+        width: int,
+        num_classes: int | None,
+        time_scale: float = 1000.0,
+        null_label: bool = True,
+    ) -> None:
         super().__init__()
         if num_classes is not None and num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, or null for no labels, not {num_classes}")
-        layers = (TimeFeatures(features), nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        layers = (TimeFeatures(features, time_scale), nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
         self.time = nn.Sequential(*layers)
-        self.label = None if num_classes is None else nn.Embedding(num_classes + 1, width)
+        self.label = None if num_classes is None else nn.Embedding(num_classes + null_label, width)
 
     def encode(self, cond: Tensor | Encoded | None) -> Tensor | Encoded | None:
         """Labels (B,) as their rows (B, width), unless they are that already; as they are if there are no labels."""
@@ -68,12 +81,23 @@ def check_positive(owner: str, sizes: Mapping[str, int]) -> None:
             raise ValueError(f"{owner} needs {name} >= 1, not {value}")
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation with 32 groups, fewer where that would leave less than 4 channels in one.
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation in float32 at least, whatever autocast or the weights say; the result is as x is."""
 
-    Source: Karras et al. (2022), arXiv 2206.00364 (the rule for few channels).
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype not in (torch.float16, torch.bfloat16):
+            return super().forward(x)
+        weight, bias = self.weight.float(), self.bias.float()
+        return functional.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
+
+
+def group_norm(channels: int, groups: int | None = None) -> GroupNorm:
+    """Group normalisation with 32 groups, fewer where that would leave less than 4 channels in one, or with ``groups``.
+
+    Source: Karras et al. (2022), arXiv 2206.00364 (the rule for few channels); always 32, Dhariwal & Nichol (2021),
+        arXiv 2105.05233.
     """
-    return nn.GroupNorm(max(math.gcd(min(32, channels // 4), channels), 1), channels)
+    return GroupNorm(groups or max(math.gcd(min(32, channels // 4), channels), 1), channels)
 
 
 def zero(module: nn.Module) -> nn.Module:
