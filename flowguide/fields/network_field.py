@@ -56,6 +56,7 @@ class NetworkField(Field):
         self.sigma_data = _SIGMA_DATA if predicts == "edm" and sigma_data is None else sigma_data
         self.clock = clock
         self.num_classes = network.num_classes
+        self.needs_condition = network.needs_condition
         self._interval = path.interval(predicts)
         self._encoded: dict[int, tuple[Tensor, Tensor | Encoded]] | None = None
         self._nulls: dict[int, Tensor] = {}
@@ -106,5 +107,5 @@ class NetworkField(Field):
         except IndexError:
             # An embedding that was asked for a row it does not have; say which label, if that was it.
             if isinstance(cond, Tensor) and self.num_classes is not None:
-                check_labels(cond, self.num_classes)
+                check_labels(cond, self.num_classes, null=not self.needs_condition)
             raise
