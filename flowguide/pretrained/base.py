@@ -77,7 +77,7 @@ def take(tensors: Mapping[str, Tensor], network: nn.Module, places: Mapping[str,
         theirs = theirs.mT if place.transposed else theirs
         if _without_ones(theirs) != _without_ones(ours):
             raise ValueError(
-                f"{place.name} has the shape {tuple(tensors[place.name].shape)}, of which this architecture cannot make "
+                f"{place.name} has the shape {tuple(tensors[place.name].shape)}, and this architecture needs "
                 f"{tuple(ours.shape)}"
             )
         taken[name] = theirs.reshape(ours.shape).to(ours.dtype)
