@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from .layers import group_norm, zero
+from .layers import SiLU, group_norm, zero
+from .resampling import Doubling, Halving
 
 Order = Literal["new", "legacy"]
 
@@ -78,32 +79,31 @@ class ResidualBlock(nn.Module):
         rescale: bool = False,
     ) -> None:
         super().__init__()
-        self.enter = nn.Sequential(group_norm(inputs, groups), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
+        first = {None: convolution, "up": Doubling, "down": Halving}[resample](inputs, outputs)
+        self.enter = nn.Sequential(group_norm(inputs, groups), SiLU(), first)
         self.modulate = nn.Linear(condition, 2 * outputs if scale_shift else outputs)
         self.norm = group_norm(outputs, groups)
-        self.leave = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), zero(nn.Conv2d(outputs, outputs, 3, padding=1)))
+        self.leave = nn.Sequential(SiLU(), nn.Dropout(dropout), zero(convolution(outputs, outputs)))
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
         self.scale_shift = scale_shift
         self.resample = resample
         self.rescale = rescale
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        if self.resample is None:
-            hidden = self.enter(x)
-        else:
-            norm, silu, convolution = self.enter
-            hidden = convolution(self._resampled(silu(norm(x))))
-            x = self._resampled(x)
+        hidden = self.enter(x)
         modulation = self.modulate(embedding)[..., None, None]
         if self.scale_shift:
             scale, shift = modulation.chunk(2, dim=1)
-            hidden = self.norm(hidden) * (1 + scale) + shift
+            hidden = torch.addcmul(shift, self.norm(hidden), 1 + scale)
         else:
             hidden = self.norm(hidden + modulation)
-        total = self.shortcut(x) + self.leave(hidden)
+        total = self.leave(hidden)
+        total += self.shortcut(self._resampled(x))  # a convolution's own output, of which its gradient needs nothing
         return total * 0.5**0.5 if self.rescale else total
 
     def _resampled(self, x: Tensor) -> Tensor:
+        if self.resample is None:
+            return x
         if self.resample == "up":
             return functional.interpolate(x, scale_factor=2, mode="nearest")
         return functional.avg_pool2d(x, 2)
@@ -140,3 +140,8 @@ class Attention(nn.Module):
         mixed = functional.scaled_dot_product_attention(query, key, value)
         total = x + self.leave(mixed.transpose(2, 3).reshape(x.shape))
         return total * 0.5**0.5 if self.rescale else total
+
+
+def convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the resolution."""
+    return nn.Conv2d(inputs, outputs, 3, padding=1)

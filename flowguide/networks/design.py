@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .blocks import Attention, Order, ResidualBlock, Stage
 from .layers import check_positive
+from .resampling import Doubling
 
 Resampling = Literal["convolution", "pool", "residual"]
 
@@ -198,10 +199,10 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+        self.convolution = Doubling(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.convolution(nn.functional.interpolate(x, scale_factor=2, mode="nearest"))
+        return self.convolution(x)
 
 
 def _widths(owner: str, width: int, multipliers: Sequence[int | float]) -> list[int]:

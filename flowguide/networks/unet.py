@@ -32,7 +32,7 @@ from .base import Network, networks
 from .blocks import Order, Stage
 from .design import Design, Resampling
 from .encoded import Encoded
-from .layers import ConditionEmbedding, group_norm, zero
+from .layers import ConditionEmbedding, SiLU, group_norm, zero
 
 
 @networks.register("unet")
@@ -130,7 +130,7 @@ class UNet(Network):
         self.up = design.ascent(skips)
         outputs = 2 * channels if learned_sigma else channels
         last = design.widths[0]
-        self.leave = nn.Sequential(group_norm(last, groups), nn.SiLU(), zero(nn.Conv2d(last, outputs, 3, padding=1)))
+        self.leave = nn.Sequential(group_norm(last, groups), SiLU(), zero(nn.Conv2d(last, outputs, 3, padding=1)))
         # Convolutions on CPU and on GPU tensor cores are fastest with the channels innermost.
         self.to(memory_format=torch.channels_last)
 
