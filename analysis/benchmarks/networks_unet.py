@@ -3,10 +3,10 @@
     pip install 'flowguide[bench]' && python analysis/benchmarks/networks_unet.py [batch]
 
 The network is that of many small experiments: 3x32x32 images, 64 channels, two blocks at each of four levels, attention
-at 16x16 pixels, ten labels; 8.95 million parameters. Both have the same weights, taken over by the names of the published
-files, and their outputs are compared first. A training step is forward, backward and AdamW. Everything runs in turn, in
-an order that is turned round every time, and the quickest of several rounds counts, in CPU time: a shared machine only
-ever adds to it. To hold, on one thread: 0.95 for a training step, 0.90 for a forward pass.
+at 16x16 pixels, ten labels; 8.95 million parameters. Both have the same weights, taken over by the names of the
+published files, and their outputs are compared first. A training step is forward, backward and AdamW. Everything runs in
+turn, in an order that is turned round every time, and the quickest of several rounds counts, in CPU time: what else runs
+on a machine only ever adds to it. To hold, on one thread: 0.95 for a training step, 0.90 for a forward pass.
 """
 
 import sys
