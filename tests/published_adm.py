@@ -37,14 +37,17 @@ class Facts:
         return self.heads or channels // self.head_width
 
 
-def random_state(facts: Facts, seed: int = 0) -> State:
-    """A state dict with random numbers in the published layout, in the order of the published files."""
+def random_state(facts: Facts, seed: int = 0, device: str = "cpu") -> State:
+    """A state dict with random numbers in the published layout; on the device "meta", of names and shapes alone."""
     g, state = torch.Generator().manual_seed(seed), {}
+
+    def randn(*shape: int) -> Tensor:
+        return torch.empty(shape, device=device) if device == "meta" else torch.randn(shape, generator=g)
 
     def put(name: str, *shape: int, norm: bool = False) -> None:
         fan_in = max(1, math.prod(shape[1:]))
-        state[f"{name}.weight"] = torch.randn(shape, generator=g) * (0.2 if norm else fan_in**-0.5) + norm
-        state[f"{name}.bias"] = torch.randn(shape[:1], generator=g) * 0.1
+        state[f"{name}.weight"] = randn(*shape) * (0.2 if norm else fan_in**-0.5) + norm
+        state[f"{name}.bias"] = randn(shape[0]) * 0.1
 
     def residual(name: str, inputs: int, outputs: int) -> None:
         put(f"{name}.in_layers.0", inputs, norm=True)
@@ -63,7 +66,7 @@ def random_state(facts: Facts, seed: int = 0) -> State:
     put("time_embed.0", 4 * facts.width, facts.width)
     put("time_embed.2", 4 * facts.width, 4 * facts.width)
     if facts.classes and not facts.pool:
-        state["label_emb.weight"] = torch.randn(facts.classes, 4 * facts.width, generator=g)
+        state["label_emb.weight"] = randn(facts.classes, 4 * facts.width)
     widths = [int(m * facts.width) for m in facts.multipliers]
     put("input_blocks.0.0", widths[0], facts.inputs, 3, 3)
     current, skips, n = widths[0], [widths[0]], 1
@@ -90,7 +93,7 @@ def random_state(facts: Facts, seed: int = 0) -> State:
             put("out.0", current, norm=True)
         if facts.pool == "attention":
             pixels = (facts.size // 2 ** (len(widths) - 1)) ** 2
-            state["out.2.positional_embedding"] = torch.randn(current, pixels + 1, generator=g) / current**0.5
+            state["out.2.positional_embedding"] = randn(current, pixels + 1) / current**0.5
             put("out.2.qkv_proj", 3 * current, current, 1)
             put("out.2.c_proj", classes, current, 1)
         elif facts.pool == "adaptive":

@@ -37,8 +37,8 @@ class Pair(Guidance):
         """Refuse a field that the rule has no use for."""
         if field.needs_condition:
             raise ValueError(
-                f"{self.name} needs a field with a null condition, and this one was trained without: it is guided by a "
-                f"classifier, guidance=classifier guidance.base=conditional"
+                f"{self.name} needs a field with a null condition, and this one was trained without: take no "
+                f"guidance, or that of a classifier with base=conditional"
             )
         if field.null(1) is None:
             raise ValueError(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from .. import networks, paths
@@ -35,12 +36,23 @@ class Imported:
     shown: Literal["guess", "state"] = "guess"
     shape: tuple[int, ...] | None = None
 
+    @property
+    def classifies(self) -> bool:
+        """Whether it is a classifier of noisy states."""
+        component = networks.registry.get(self.network["name"])
+        return isinstance(component, type) and issubclass(component, networks.NoisyClassifier)
+
     def build(self) -> NetworkField | NetworkPosterior:
-        """The model, in evaluation mode and without gradients."""
+        """The model, in evaluation mode and without gradients.
+
+        Its weights lie in memory as they were published, for then its numbers are those of the original to the last
+        digits; ``to(memory_format=torch.channels_last)`` is faster, and rounds some five times as much.
+        """
         network = networks.registry.build_from(self.network)
         network.load_state_dict(dict(self.tensors))
+        network.to(memory_format=torch.contiguous_format)
         path = paths.registry.build_from(self.path)
-        if isinstance(network, networks.NoisyClassifier):
+        if self.classifies:
             model: NetworkField | NetworkPosterior = NetworkPosterior(network, path, self.shown, clock=self.clock)
         else:
             model = NetworkField(network, path, self.predicts, clock=self.clock)

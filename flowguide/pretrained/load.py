@@ -60,7 +60,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{file} holds more than tensors, or is none of torch's files: nothing of it was run"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ValueError(f"{file} is truncated or none of torch's files ({str(error).splitlines()[0]})") from None
     if not isinstance(found, Mapping) or not found:
         raise ValueError(f"{file} holds a {type(found).__name__}, and not tensors by name")

@@ -337,7 +337,7 @@ def test_help(run: Run, words: list[str]) -> None:
     assert run(*words).out == help.USAGE
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "list"])
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "import", "list"])
 def test_help_of_a_command(run: Run, command: str) -> None:
     out = run(command, "--help").out
     assert out.startswith(f"flowguide {command}")
