@@ -56,6 +56,7 @@ class Design:
         checkpointing: bool,
     ) -> None:
         sizes = {"channels": channels, "width": width, "head_width": head_width, "heads": heads, "groups": groups}
+        sizes["stem"] = stem
         check_positive(f"a {owner}", {name: value for name, value in sizes.items() if value is not None})
         if width % 4:
             nearest = max(4, 4 * round(width / 4))
