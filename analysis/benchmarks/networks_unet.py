@@ -1,6 +1,7 @@
 """Time of the ADM U-Net, over that of torchcfm's UNetModelWrapper with the same weights.
 
-    pip install 'flowguide[bench]' && python analysis/benchmarks/networks_unet.py [batch]
+    pip install --no-deps torchcfm POT      (torchcfm asks for much that its network does not need)
+    python analysis/benchmarks/networks_unet.py [batch]
 
 The network is that of many small experiments: 3x32x32 images, 64 channels, two blocks at each of four levels,
 attention at 16x16 pixels, ten labels; 8.95 million parameters. Both have the same weights, taken over by the names of
@@ -23,7 +24,10 @@ ROUNDS = 9
 
 def networks() -> tuple[nn.Module, nn.Module]:
     """torchcfm's network with random numbers in the layers that start at zero, and ours with the same."""
-    from torchcfm.models.unet.unet import UNetModelWrapper
+    try:
+        from torchcfm.models.unet.unet import UNetModelWrapper
+    except ImportError as error:
+        sys.exit(f"networks_unet.py: {error}; pip install --no-deps torchcfm POT")
 
     torch.manual_seed(0)
     theirs = UNetModelWrapper(dim=(3, 32, 32), num_channels=64, num_res_blocks=2, class_cond=True, num_classes=10)

@@ -116,8 +116,10 @@ class NetworkField(Field):
 
 def as_clock(clock: Clock | Literal["timestep"] | None, path: Path) -> Clock | None:
     """A clock by its name, if it was named; ValueError if the path has none of that name."""
-    if clock != "timestep":
+    if not isinstance(clock, str):
         return clock
+    if clock != "timestep":
+        raise ValueError(f"a clock is a function of t, or 'timestep', not {clock!r}")
     if not hasattr(path, "timestep"):
         raise ValueError(f"clock='timestep' is for paths that have timesteps, as ddpm has, not for {path!r}")
     return path.timestep

@@ -55,9 +55,10 @@ class Design:
         rescale: bool,
         checkpointing: bool,
     ) -> None:
-        sizes = {"channels": channels, "width": width, "head_width": head_width, "heads": heads, "groups": groups}
-        sizes["stem"] = stem
-        check_positive(f"a {owner}", {name: value for name, value in sizes.items() if value is not None})
+        sizes = {"channels": channels, "width": width, "head_width": head_width}
+        optional = {"heads": heads, "groups": groups, "stem": stem}
+        given = {name: value for name, value in optional.items() if value is not None}
+        check_positive(f"a {owner}", {**sizes, **given})
         if width % 4:
             nearest = max(4, 4 * round(width / 4))
             raise ValueError(f"a {owner}'s width must be a multiple of 4, not {width}; the nearest is {nearest}")

@@ -233,7 +233,7 @@ MISTAKES = [
     (["evaluate", "runs/moons", "num=1"], ["num must be at least 2"]),
     (["list", "pths"], ["unknown kind 'pths'; did you mean 'paths'"]),
     (["list", "foo=1"], ["takes a kind and imports=[...]"]),
-    (["frobnicate"], ["unknown command 'frobnicate'", "evaluate, list, sample, train"]),
+    (["frobnicate"], ["unknown command 'frobnicate'", "evaluate, import, list, sample, train"]),
 ]
 
 
