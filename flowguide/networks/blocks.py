@@ -14,7 +14,8 @@ between its first activation and its first convolution, and on its shortcut: by 
 pixels down.
 
 Source: Dhariwal & Nichol (2021), arXiv 2105.05233, section 3; Ho, Jain & Abbeel (2020), arXiv 2006.11239; the division
-of sums by the root of 2, Song et al. (2021), arXiv 2011.13456, appendix H.
+of sums by the root of 2, Song et al. (2021), arXiv 2011.13456, appendix H; attention to a sequence, Rombach et al.
+(2022), arXiv 2112.10752, section 3.3.
 """
 
 from typing import Literal
@@ -31,27 +32,36 @@ Order = Literal["new", "legacy"]
 
 
 class Stage(nn.Module):
-    """A residual block and, at some levels, attention after it.
+    """A residual block and, at some levels, attention after it: to all pixels, and to a sequence if there is one.
 
     Args:
-        block, attention: Its layers.
+        block, attention, cross: Its layers.
         checkpointing: Whether training keeps the input alone and computes the rest again when it is needed.
     """
 
-    def __init__(self, block: "ResidualBlock", attention: "Attention | None", checkpointing: bool = False) -> None:
+    def __init__(
+        self,
+        block: "ResidualBlock",
+        attention: "Attention | None",
+        cross: "CrossAttention | None" = None,
+        checkpointing: bool = False,
+    ) -> None:
         super().__init__()
         self.block = block
         self.attention = attention
+        self.cross = cross
         self.checkpointing = checkpointing
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, *sequence: Tensor) -> Tensor:
+        """``sequence`` is tokens (B, L, W) and which of them are present (B, L), or nothing."""
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(self._run, x, embedding, use_reentrant=False)
-        return self._run(x, embedding)
+            return checkpoint(self._run, x, embedding, *sequence, use_reentrant=False)
+        return self._run(x, embedding, *sequence)
 
-    def _run(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def _run(self, x: Tensor, embedding: Tensor, *sequence: Tensor) -> Tensor:
         x = self.block(x, embedding)
-        return x if self.attention is None else self.attention(x)
+        x = x if self.attention is None else self.attention(x)
+        return x if self.cross is None else self.cross(x, *sequence)
 
 
 class ResidualBlock(nn.Module):
@@ -138,6 +148,34 @@ class Attention(nn.Module):
         projected = self.project(self.norm(x)).reshape(batch, *split, channels // self.heads, height * width)
         query, key, value = projected.transpose(3, 4).unbind(1 if self.order == "new" else 2)
         mixed = functional.scaled_dot_product_attention(query, key, value)
+        total = x + self.leave(mixed.transpose(2, 3).reshape(x.shape))
+        return total * 0.5**0.5 if self.rescale else total
+
+
+class CrossAttention(nn.Module):
+    """Attention of every pixel to the tokens of a sequence, with a shortcut.
+
+    Args:
+        channels: Of the pixels.
+        width: Of the tokens.
+        heads: How many shares of the channels attend separately.
+        groups, rescale: As of the residual blocks.
+    """
+
+    def __init__(self, channels: int, width: int, heads: int, groups: int | None = None, rescale: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.rescale = rescale
+        self.norm = group_norm(channels, groups)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key_and_value = nn.Linear(width, 2 * channels)
+        self.leave = zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor, tokens: Tensor, present: Tensor) -> Tensor:
+        query, pairs = self.query(self.norm(x)).flatten(2).mT, self.key_and_value(tokens).chunk(2, dim=2)
+        # (B, N, C) -> (B, heads, N, C / heads)
+        split = (each.unflatten(2, (self.heads, -1)).transpose(1, 2) for each in (query, *pairs))
+        mixed = functional.scaled_dot_product_attention(*split, attn_mask=present[:, None, None])
         total = x + self.leave(mixed.transpose(2, 3).reshape(x.shape))
         return total * 0.5**0.5 if self.rescale else total
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from .blocks import Attention, Order, ResidualBlock, Stage
+from .blocks import Attention, CrossAttention, Order, ResidualBlock, Stage
 from .layers import check_positive
 from .resampling import Doubling
 
@@ -21,6 +21,7 @@ class Design:
 
     Args:
         owner: Whose options they are, for messages: "unet".
+        sequences: Whether attention is followed by attention to a sequence, of the embedding's width.
         All others: As for the network (:class:`.UNet`).
     Raises:
         ValueError: if the options do not make a network.
@@ -54,6 +55,7 @@ class Design:
         stem: int | None,
         rescale: bool,
         checkpointing: bool,
+        sequences: bool = False,
     ) -> None:
         sizes = {"channels": channels, "width": width, "head_width": head_width}
         optional = {"heads": heads, "groups": groups, "stem": stem}
@@ -74,10 +76,11 @@ class Design:
         self.shrinkage = 2 ** (len(self.widths) - 1)
         self.resampling = resampling
         self.checkpointing = checkpointing
+        self.sequences = sequences
         self._heads = heads
         self._head_width = head_width
         self._block = {"scale_shift": scale_shift, "groups": groups, "rescale": rescale, "dropout": dropout}
-        self._attention = {"order": attention_order, "groups": groups, "rescale": rescale}
+        self._order = attention_order
         if attention_sizes is not None:
             attention = self._levels_of(attention_sizes, size)
         for level in attention:
@@ -117,14 +120,19 @@ class Design:
     def stage(self, inputs: int, outputs: int, attention: bool) -> Stage:
         """A residual block, with attention after it or without."""
         block = ResidualBlock(inputs, outputs, self.condition, **self._block)
-        attend = Attention(outputs, self.heads(outputs, "a level"), **self._attention) if attention else None
-        return Stage(block, attend, self.checkpointing)
+        if not attention:
+            return Stage(block, None, checkpointing=self.checkpointing)
+        heads = self.heads(outputs, "a level")
+        options = {"groups": self._block["groups"], "rescale": self._block["rescale"]}
+        attend = Attention(outputs, heads, self._order, **options)
+        cross = CrossAttention(outputs, self.condition, heads, **options) if self.sequences else None
+        return Stage(block, attend, cross, self.checkpointing)
 
     def resampler(self, channels: int, direction: Literal["up", "down"]) -> nn.Module:
         """What changes the resolution between two levels."""
         if self.resampling == "residual":
             block = ResidualBlock(channels, channels, self.condition, resample=direction, **self._block)
-            return Stage(block, None, self.checkpointing)
+            return Stage(block, None, checkpointing=self.checkpointing)
         if direction == "up":
             return Upsample(channels) if self.resampling == "convolution" else nn.Upsample(scale_factor=2)
         if self.resampling == "pool":

@@ -65,6 +65,9 @@ class UNet(Network):
         learned_sigma: Whether the output layer has twice the channels, the second half of them a variance. It is
             dropped, and has no gradient.
         extra_channels: Channels of an image beside the state, which is part of the condition (:meth:`join`).
+        embedding: Width E of conditions (B, E), of a caption say, in place of labels. Zeros are null.
+        sequence: Length and width [L, C] of conditions (B, L, C) in place of labels, which pixels attend to wherever
+            they attend to one another. Zeros are null, and a token that starts with NaN is absent.
     """
 
     def __init__(
@@ -92,6 +95,8 @@ class UNet(Network):
         null_label: bool = True,
         learned_sigma: bool = False,
         extra_channels: int = 0,
+        embedding: int | None = None,
+        sequence: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.design = design = Design(
@@ -114,6 +119,7 @@ class UNet(Network):
             stem=stem,
             rescale=rescale,
             checkpointing=checkpointing,
+            sequences=sequence is not None,
         )
         if extra_channels < 0:
             raise ValueError(f"a unet needs extra_channels >= 0, not {extra_channels}")
@@ -123,7 +129,12 @@ class UNet(Network):
         # With an image in it, a condition is no label to whoever looks at one.
         self.num_classes = None if extra_channels else num_classes
         self.needs_condition = extra_channels > 0 or (num_classes is not None and not null_label)
-        self.embed = ConditionEmbedding(width, design.condition, num_classes, time_scale, null_label)
+        if extra_channels and (embedding is not None or sequence is not None):
+            raise ValueError("a unet joins an image with labels: leave out extra_channels, or embedding and sequence")
+        if sequence is not None and not design.attention and not design.middle_attention:
+            raise ValueError("pixels attend to a sequence where they attend to one another: this unet needs attention")
+        kinds = {"embedding": embedding, "sequence": sequence}
+        self.embed = ConditionEmbedding(width, design.condition, num_classes, time_scale, null_label, **kinds)
         self.enter = nn.Conv2d(channels + extra_channels, design.stem, 3, padding=1)
         self.down, skips = design.descent()
         self.middle = design.middle()
@@ -141,6 +152,9 @@ class UNet(Network):
                 f"a unet takes images, shape (channels, height, width), not samples of shape {tuple(shape)}"
             )
         return {"channels": shape[0], "num_classes": num_classes}
+
+    def null(self, batch: int) -> Tensor | None:
+        return self.embed.absent.expand(batch, *self.embed.shape) if self.embed.shape else super().null(batch)
 
     def join(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
         """The condition of a network with ``extra_channels``: an image, and labels if it takes them, as one tensor.
@@ -199,21 +213,23 @@ class UNet(Network):
             *cond, image = self.encode(cond)
             beside = functional.interpolate(image.to(x), x.shape[2:], mode="bilinear")
             x, cond = torch.cat([x, beside], dim=1), Encoded(cond)
+        cond = self.embed.encode(cond)
         embedding = functional.silu(self.embed(t, cond))
+        sequence = cond if self.design.sequences else ()
         hidden = self.enter(x)
         skips = [hidden]
         for layer in self.down:
-            hidden = layer(hidden, embedding) if isinstance(layer, Stage) else layer(hidden)
+            hidden = layer(hidden, embedding, *sequence) if isinstance(layer, Stage) else layer(hidden)
             skips.append(hidden)
         for layer in self.middle:
-            hidden = layer(hidden, embedding)
+            hidden = layer(hidden, embedding, *sequence)
         for layer in self.up:
             if not isinstance(layer, Stage):
                 hidden = layer(hidden)
             elif layer.block.resample is not None:
-                hidden = layer(hidden, embedding)
+                hidden = layer(hidden, embedding, *sequence)
             else:
-                hidden = layer(torch.cat([hidden, skips.pop()], dim=1), embedding)
+                hidden = layer(torch.cat([hidden, skips.pop()], dim=1), embedding, *sequence)
         norm, silu, last = self.leave
         if not self.learned_sigma:
             return last(silu(norm(hidden)))

@@ -66,6 +66,8 @@ NETWORKS = {
     **{("unet", name): options for name, options in OPTIONS.items()},
     ("unet", "learned sigma"): {"learned_sigma": True},
     ("unet", "no null label"): {"null_label": False},
+    ("unet", "embedding"): {"num_classes": None, "embedding": 5},
+    ("unet", "sequence"): {"num_classes": None, "sequence": [4, 5], "checkpointing": True},
     **{("unet_encoder", name): {"size": [8, 8], **options} for name, options in OPTIONS.items()},
     **{
         ("unet_encoder", pool): {"size": [8, 8], "pool": pool}
@@ -85,12 +87,20 @@ def inputs(kind: str, batch: int = 2) -> tuple[torch.Tensor, ...]:
     return (x, t, torch.arange(batch) % 3) if kind == "unet" else (x, t)
 
 
+def inputs_of(kind: str, name: str) -> tuple[torch.Tensor, ...]:
+    """The same with conditions of another kind, where these are what the network takes."""
+    shape = {"embedding": (2, 5), "sequence": (2, 4, 5)}.get(name)
+    g = torch.Generator().manual_seed(2)
+    return inputs(kind) if shape is None else (*inputs(kind)[:2], torch.randn(shape, generator=g))
+
+
 @pytest.mark.parametrize(("kind", "name"), NETWORKS)
 def test_every_option_makes_a_network_that_trains(kind: str, name: str) -> None:
     network = build(kind, NETWORKS[kind, name])
-    output = network(*inputs(kind))
+    given = inputs_of(kind, name)
+    output = network(*given)
     assert output.shape == ((2, 2, 8, 8) if kind == "unet" else (2, 3))
-    assert torch.equal(network.eval()(*inputs(kind)), network(*inputs(kind)))
+    assert torch.equal(network.eval()(*given), network(*given))
     output.square().sum().backward()
     assert not [key for key, p in network.named_parameters() if p.grad is None or not p.grad.any()]
 
@@ -105,7 +115,8 @@ def test_compiles_without_a_break(kind: str, name: str) -> None:
     torch._dynamo.reset()
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     with torch.no_grad():
-        torch.testing.assert_close(compiled(*inputs(kind)), network(*inputs(kind)), rtol=1e-5, atol=1e-5)
+        given = inputs_of(kind, name)
+        torch.testing.assert_close(compiled(*given), network(*given), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -257,9 +268,46 @@ def test_an_image_beside_the_state_goes_where_labels_go(labels: torch.Tensor | N
         ({"resampling": "pooling"}, "must be one of 'convolution', 'pool', 'residual'"),
         ({"attention_order": "old"}, "must be one of 'new', 'legacy'"),
         ({"extra_channels": -1}, "extra_channels >= 0"),
+        ({"embedding": 5}, "conditions are of one kind"),
+        ({"num_classes": None, "sequence": [4]}, r"embedding=768, or sequence=\[77, 768\], not \(4,\)"),
+        ({"num_classes": None, "embedding": 0}, "conditions need a width"),
+        ({"num_classes": None, "sequence": [4, 5], "extra_channels": 1}, "joins an image with labels"),
+        ({"num_classes": None, "sequence": [4, 5], "attention": []}, "this unet needs attention"),
     ],
 )
 def test_the_options_of_adm_say_what_is_wrong(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         build("unet", options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["embedding", "sequence"])
+def test_embeddings_and_sequences_are_conditions_sample_by_sample(kind: str) -> None:
+    network = build("unet", {"num_classes": None, kind: {"embedding": 5, "sequence": [4, 5]}[kind]}).eval()
+    x, t, cond = inputs_of("unet", kind)
+    output = network(x, t, cond)
+    torch.testing.assert_close(network(x[1:], t[1:], cond[1:]), output[1:], rtol=1e-4, atol=1e-5)
+    assert torch.equal(network(x, t, network.encode(cond)), output)
+    assert torch.equal(network(x, t), network(x, t, network.null(2)))
+    assert network.null(2).shape == cond.shape
+    field = fg.NetworkField(network, fg.paths.build("linear"))
+    dropped = network(x, t, field.drop(cond, torch.tensor([True, False])))
+    torch.testing.assert_close(dropped[1], output[1])
+    torch.testing.assert_close(dropped[0], network(x, t)[0])
+    assert not torch.allclose(dropped[0], output[0])
+    guided = fg.guidance.build("cfg", field, w=2.0)
+    assert fg.sample(guided, (2, 2, 8, 8), cond, fg.solvers.build("euler", steps=2)).isfinite().all()
+    with pytest.raises(ValueError, match=r"takes conditions of shape \(B, (4, )?5\), not \(2, 3\)"):
+        network(x, t, torch.zeros(2, 3))
+
+
+def test_absent_tokens_are_not_attended_to() -> None:
+    network = build("unet", {"num_classes": None, "sequence": [4, 5]}).eval()
+    x, t, cond = inputs_of("unet", "sequence")
+    cond[0, 2:] = torch.nan
+    shuffled = cond.clone()
+    shuffled[0, 2:, 1:] = 7.0  # the mark is in the first entry
+    output = network(x, t, cond)
+    torch.testing.assert_close(network(x, t, shuffled), output)
+    torch.testing.assert_close(network(x, t, cond[:, [1, 0, 3, 2]])[0], output[0], rtol=1e-4, atol=1e-5)
+    assert network(x, t, torch.full_like(cond, torch.nan)).isfinite().all()
