@@ -61,6 +61,8 @@ def adm(
     told = network_options(tensors, channels, blocks)
     model = MODELS[like] if like else next((each for each in MODELS.values() if each.is_told_by(told)), None)
     split = _heads(model, heads, head_width)
+    if told.get("pool") == "attention_to_logits" and "heads" in split:
+        raise ValueError("attention that pools is split by its width: say head_width=... and not heads=...")
     sides = _sides(tensors, told, model, size)
     network = {
         "name": "unet_encoder" if "pool" in told else "unet",

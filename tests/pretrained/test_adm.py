@@ -247,6 +247,12 @@ def test_a_classifier_s_levels_are_told_by_its_shapes(blocks: int, levels: int) 
     assert told["multipliers"] == [1, 2, 3, 4][:levels]
 
 
+def test_a_pool_by_attention_needs_the_width_of_heads() -> None:
+    state = published_adm.random_state(CLASSIFIERS["attention"], device="meta")
+    with pytest.raises(ValueError, match=r"say head_width=... and not heads=..."):
+        fg.pretrained.build("adm", state, heads=4)
+
+
 def test_like_a_published_model(tmp_path: Path) -> None:
     facts = Facts(64, (1, 2), 1, (1,), head_width=64, order="new", classes=3)
     state = published_adm.random_state(facts)
