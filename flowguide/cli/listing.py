@@ -23,6 +23,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "solvers": ("solvers.registry", "solver=NAME"),
     "grids": ("solvers.grids", "solver.grid=NAME"),
     "metrics": ("metrics.registry", "metrics=[NAME, ...]"),
+    "formats": ("pretrained.registry", "flowguide import FILE format=NAME"),
     "diagnostics": ("diagnostics.registry", 'fg.diagnostics.build("NAME", ...)'),
 }
 

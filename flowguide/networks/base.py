@@ -25,15 +25,18 @@ class Network(nn.Module):
 
     Attributes:
         num_classes: Number of labels; None if it takes none. The label ``num_classes`` means "no label".
+        needs_condition: Whether it takes conditions and has none that means "none given": it then predicts under
+            conditions only, as class-conditional networks that were trained without dropping labels do.
         presets: Options by the names that they are published under, for ``flowguide list networks --verbose``.
     """
 
     num_classes: int | None = None
+    needs_condition: bool = False
     presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def null(self, batch: int) -> Tensor | None:
         """The condition that means "none given", one row per sample; None if the network takes no conditions."""
-        if self.num_classes is None:
+        if self.num_classes is None or self.needs_condition:
             return None
         return torch.full((batch,), self.num_classes, device=next(self.parameters()).device)
 

@@ -245,7 +245,7 @@ MISTAKES = [
     (["list", "foo=1"], ["takes a kind and imports=[...]"]),
     (["list", "paths", "--verbose"], ["flowguide list networks --verbose"]),
     (["list", "networks", "--verbos"], ["unknown kind '--verbos'"]),
-    (["frobnicate"], ["unknown command 'frobnicate'", "evaluate, list, sample, train"]),
+    (["frobnicate"], ["unknown command 'frobnicate'", "evaluate, import, list, sample, train"]),
 ]
 
 
@@ -358,7 +358,7 @@ def test_help(run: Run, words: list[str]) -> None:
     assert run(*words).out == help.USAGE
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "list"])
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "import", "list"])
 def test_help_of_a_command(run: Run, command: str) -> None:
     out = run(command, "--help").out
     assert out.startswith(f"flowguide {command}")
