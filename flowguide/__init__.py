@@ -19,6 +19,7 @@ _PACKAGES = (
     "networks",
     "objectives",
     "paths",
+    "pretrained",
     "solvers",
     "training",
 )
@@ -28,6 +29,7 @@ _NAMES = {
     "NetworkField": "fields",
     "bits_per_dim": "likelihood",
     "load": "training",
+    "load_pretrained": "pretrained",
     "log_likelihood": "likelihood",
     "oracle": "fields",
     "sample": "solvers",
@@ -47,11 +49,13 @@ if TYPE_CHECKING:
         networks,
         objectives,
         paths,
+        pretrained,
         solvers,
         training,
     )
     from .fields import Field, MixtureField, NetworkField, oracle
     from .likelihood import bits_per_dim, log_likelihood
+    from .pretrained import load_pretrained
     from .solvers import sample
     from .training import load
 

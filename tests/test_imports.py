@@ -25,6 +25,7 @@ FLOORS = {
     "metrics": 3,
     "data": 3,
     "training": 4,
+    "pretrained": 4,
     "evaluation": 5,
     "drawing": 5,
     "cli": 6,

@@ -6,6 +6,7 @@ flowguide: guided flow-matching and score-SDE generative models
   flowguide train RECIPE [setting=value ...]      train a model          -> runs/RECIPE
   flowguide sample RUN [setting=value ...]        draw samples from it   -> RUN/samples
   flowguide evaluate RUN [setting=value ...]      measure it against w   -> RUN/evaluation
+  flowguide import FILE format=... out=...        make a run of a published model
   flowguide list [KIND]                           what there is to choose from
   flowguide COMMAND --help                        more about one of them
 
@@ -88,10 +89,30 @@ for example:
   flowguide evaluate runs/digits 'guidance.w=[1,1.5,2]' 'seeds=[0,1,2]' solver=euler solver.steps=40
 """
 
+IMPORT = """\
+flowguide import FILE format=FORMAT out=RUN [option=value ...]
+
+Make a run folder of a published model, for sample and for guidance. Only tensors are read from the file: no code of it
+is run. A file that leaves one tensor unused, or one missing, is refused.
+
+formats                  format=adm    OpenAI's guided-diffusion: U-Nets, upsamplers, noisy classifiers (.pt)
+what a file cannot tell  like=256x256_diffusion, or each by itself: head_width=64 schedule=linear size=[256, 256]
+                         (see: flowguide list formats)
+the rest                 imports=[my_module]
+
+for example:
+  flowguide import 64x64_diffusion.pt format=adm out=runs/adm_64
+  flowguide import 64x64_classifier.pt format=adm out=runs/adm_64_classifier
+  flowguide sample runs/adm_64 guidance=classifier guidance.base=conditional \\
+    guidance.classifier=runs/adm_64_classifier
+"""
+
 LIST = """\
 flowguide list [KIND] [imports=[my_module]]
+flowguide list networks --verbose
 
-What there is to choose from: all names, or those of one KIND with what they are and their options.
+What there is to choose from: all names, or those of one KIND with what they are and their options. --verbose adds the
+parameters and floating-point operations of every network and its published sizes.
 
 kinds: {kinds}
 """
@@ -104,6 +125,6 @@ def of(command: str) -> str:
     from .listing import KINDS
     from .recipes import names
 
-    texts = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "list": LIST}
+    texts = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "import": IMPORT, "list": LIST}
     kinds = textwrap.fill(", ".join(KINDS), 100, subsequent_indent=" " * len("kinds: "))
     return texts[command].format(recipes=", ".join(names()), kinds=kinds)

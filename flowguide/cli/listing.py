@@ -23,17 +23,20 @@ KINDS: dict[str, tuple[str, str]] = {
     "solvers": ("solvers.registry", "solver=NAME"),
     "grids": ("solvers.grids", "solver.grid=NAME"),
     "metrics": ("metrics.registry", "metrics=[NAME, ...]"),
+    "formats": ("pretrained.registry", "flowguide import FILE format=NAME"),
     "diagnostics": ("diagnostics.registry", 'fg.diagnostics.build("NAME", ...)'),
 }
 
 
 def show(words: Sequence[str]) -> None:
-    """Print all names, or one kind's names, descriptions and options.
+    """Print all names, or one kind's names, descriptions and options; with ``--verbose``, what networks cost too.
 
     Raises:
-        ValueError: if a word is neither a kind nor ``imports=[...]``.
+        ValueError: if a word is neither a kind nor ``imports=[...]`` nor ``--verbose`` of networks.
     """
     recipes.import_modules(recipes.imports_among(words))
+    verbose = "--verbose" in words
+    words = [word for word in words if word != "--verbose"]
     kinds = [word for word in words if "=" not in word]
     for word in words:
         if "=" in word and not word.startswith("imports="):
@@ -41,10 +44,17 @@ def show(words: Sequence[str]) -> None:
     for kind in kinds:
         if kind not in KINDS:
             raise unknown("kind", kind, KINDS)
+    if verbose and "networks" not in kinds:
+        raise ValueError("--verbose says what networks cost: flowguide list networks --verbose")
     for kind in kinds or KINDS:
         print(f"{kind}  ({KINDS[kind][1]})")
         print("\n".join(_lines(kind, brief=not kinds)))
         print()
+        if verbose and kind == "networks":
+            from .costs import lines
+
+            print("\n".join(f"  {line}" for line in lines()))
+            print()
 
 
 def _lines(kind: str, brief: bool) -> list[str]:

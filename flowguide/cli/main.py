@@ -106,7 +106,7 @@ def _unquoted(word: str) -> str:
 
 
 def _dispatch(words: list[str]) -> None:
-    commands = {"train": _train, "sample": _sample, "evaluate": _evaluate, "list": _list}
+    commands = {"train": _train, "sample": _sample, "evaluate": _evaluate, "import": _import, "list": _list}
     if not words or words[0] in ("-h", "--help", "help"):
         print(help.USAGE, end="")
     elif words[0] == "--version":
@@ -140,6 +140,12 @@ def _evaluate(words: Sequence[str]) -> None:
     from . import commands
 
     launch(commands.evaluate, "base/evaluate", of_run(words, "flowguide evaluate runs/digits"))
+
+
+def _import(words: Sequence[str]) -> None:
+    from . import importing
+
+    importing.run(words)
 
 
 def _list(words: Sequence[str]) -> None:

@@ -15,6 +15,8 @@ from ..networks import Encoded
 from ..paths import Path, Prediction
 from .run import Run
 
+NO_NULL = "this field takes conditions and has no null one"
+
 
 class Field(nn.Module, ABC):
     """A function of (x, t, cond) that predicts data, noise, velocity and score at once.
@@ -22,6 +24,7 @@ class Field(nn.Module, ABC):
     Attributes:
         path: The probability path whose states it takes.
         num_classes: Number of labels it can be conditioned on; None if it is unconditional or conditioned otherwise.
+        needs_condition: Whether it takes conditions and has none that means "none given", so that :meth:`null` is None.
         shape: Of one state, without the batch; None if it is not known.
         t_min, t_max: The times at which it can be evaluated: the path's, unless its kind of prediction leaves one out.
         between_steps: Whether it acts between the steps of a solver (:meth:`after_step`).
@@ -30,6 +33,7 @@ class Field(nn.Module, ABC):
 
     path: Path
     num_classes: int | None = None
+    needs_condition: bool = False
     shape: tuple[int, ...] | None = None
     between_steps: bool = False
     draws: bool = False
@@ -80,6 +84,8 @@ class Field(nn.Module, ABC):
     def drop(self, cond: Tensor, mask: Tensor) -> Tensor:
         """``cond`` with the samples in ``mask``, shape (B,), made unconditional: per sample, never per batch."""
         null = self.null(len(cond))
+        if null is None and self.needs_condition:
+            raise ValueError(f"{NO_NULL}, so no label can be dropped: train with label_dropout=0")
         if null is None:
             raise ValueError("this field takes no conditions, so there is no label to drop")
         return torch.where(mask.reshape(-1, *[1] * (cond.ndim - 1)), null.to(cond), cond)
@@ -87,25 +93,25 @@ class Field(nn.Module, ABC):
     def check_condition(self, cond: Tensor | None, batch: int) -> None:
         """Refuse conditions that do not fit, once per run (it reads the labels, which on a GPU is a wait)."""
         if cond is None:
+            if self.needs_condition:
+                raise ValueError(f"{NO_NULL}, so it predicts nothing without one: pass cond, one per sample")
             return
-        if self.null(1) is None:
+        if self.null(1) is None and not self.needs_condition:
             raise ValueError("this field takes no conditions; pass cond=None")
         if len(cond) != batch:
             raise ValueError(f"there must be one condition per sample: got {len(cond)} for {batch} samples")
         if self.num_classes is not None:
-            check_labels(cond, self.num_classes)
+            check_labels(cond, self.num_classes, null=not self.needs_condition)
 
 
-def check_labels(labels: Tensor, num_classes: int) -> None:
-    """ValueError unless ``labels`` are integers in [0, num_classes]; num_classes itself is the null label."""
+def check_labels(labels: Tensor, num_classes: int, null: bool = True) -> None:
+    """ValueError unless ``labels`` are integers in [0, num_classes]; num_classes itself is the null label, if any."""
     if labels.dtype not in (torch.int64, torch.int32) or labels.ndim != 1:
         raise ValueError(
             f"labels must be integers of shape (B,), not {str(labels.dtype).removeprefix('torch.')} of shape "
             f"{tuple(labels.shape)}"
         )
-    wrong = labels[(labels < 0) | (labels > num_classes)]
+    wrong = labels[(labels < 0) | (labels >= num_classes + null)]
     if len(wrong):
-        raise ValueError(
-            f"label {int(wrong[0])} is not one of the {num_classes} classes 0 to {num_classes - 1} "
-            f"(or {num_classes}, which means no label)"
-        )
+        none = f" (or {num_classes}, which means no label)" if null else ""
+        raise ValueError(f"label {int(wrong[0])} is not one of the {num_classes} classes 0 to {num_classes - 1}{none}")

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor
 
@@ -10,6 +11,8 @@ from ..networks import Encoded, Network
 from ..paths import OUTPUTS, Output, Path, Prediction
 from .base import Field, check_labels
 from .run import Run
+
+Clock = Callable[[Tensor], Tensor]
 
 _SIGMA_DATA = 0.5  # EDM's
 _KEPT = 8  # conditions that a run keeps encoded
@@ -25,7 +28,7 @@ class NetworkField(Field):
             preconditioning, whose network sees states of unit variance (:mod:`flowguide.paths.base`).
         sigma_data: For "edm" and nothing else, the standard deviation of the data, > 0; None for EDM's 0.5.
         clock: What the network is told of the time, from t to a tensor of its shape; None for t itself. Published
-            networks of discrete schedules take ``path.timestep`` of the path ddpm, and those of EDM
+            networks of discrete schedules take "timestep", the ``path.timestep`` of the path ddpm, and those of EDM
             ``lambda t: -path.half_log_snr(t) / 4``, which is log(sigma / alpha) / 4 and infinite where a scale is 0.
     """
 
@@ -36,7 +39,7 @@ class NetworkField(Field):
         predicts: Output = "velocity",
         sigma_data: float | None = None,
         *,
-        clock: Callable[[Tensor], Tensor] | None = None,
+        clock: Clock | Literal["timestep"] | None = None,
     ) -> None:
         super().__init__()
         if predicts not in OUTPUTS:
@@ -54,8 +57,9 @@ class NetworkField(Field):
         self.path = path
         self.predicts = predicts
         self.sigma_data = _SIGMA_DATA if predicts == "edm" and sigma_data is None else sigma_data
-        self.clock = clock
+        self.clock = as_clock(clock, path)
         self.num_classes = network.num_classes
+        self.needs_condition = network.needs_condition
         self._interval = path.interval(predicts)
         self._encoded: dict[int, tuple[Tensor, Tensor | Encoded]] | None = None
         self._nulls: dict[int, Tensor] = {}
@@ -106,5 +110,16 @@ class NetworkField(Field):
         except IndexError:
             # An embedding that was asked for a row it does not have; say which label, if that was it.
             if isinstance(cond, Tensor) and self.num_classes is not None:
-                check_labels(cond, self.num_classes)
+                check_labels(cond, self.num_classes, null=not self.needs_condition)
             raise
+
+
+def as_clock(clock: Clock | Literal["timestep"] | None, path: Path) -> Clock | None:
+    """A clock by its name, if it was named; ValueError if the path has none of that name."""
+    if not isinstance(clock, str):
+        return clock
+    if clock != "timestep":
+        raise ValueError(f"a clock is a function of t, or 'timestep', not {clock!r}")
+    if not hasattr(path, "timestep"):
+        raise ValueError(f"clock='timestep' is for paths that have timesteps, as ddpm has, not for {path!r}")
+    return path.timestep

@@ -39,6 +39,7 @@ class Guidance(Field):
         self.field = field
         self.path = field.path
         self.num_classes = field.num_classes
+        self.needs_condition = field.needs_condition
         self.shape = field.shape
 
     @property

@@ -70,9 +70,9 @@ class ClassifierGuidance(Guidance):
     def t_max(self) -> float:
         return min(self.field.t_max, self.classifier.t_max)
 
-    def null(self, batch: int) -> Tensor:
+    def null(self, batch: int) -> Tensor | None:
         null = self.field.null(batch)
-        if null is not None:
+        if null is not None or self.needs_condition:
             return null
         device = next((p.device for p in self.parameters()), None)
         return torch.full((batch,), self.classifier.num_classes, device=device)
@@ -105,11 +105,13 @@ def _check(field: Field, classifier: Posterior, base: str) -> None:
             f"the classifier knows the states of the path {classifier.path!r}, and the field is on {field.path!r}: "
             f"train the classifier on the path of the field"
         )
-    labelled = field.null(1) is not None
+    labelled = field.null(1) is not None or field.needs_condition
     if labelled and classifier.num_classes != field.num_classes:
         takes = "conditions that are no labels" if field.num_classes is None else f"{field.num_classes} classes"
         raise ValueError(f"the classifier tells {classifier.num_classes} classes apart, and the field takes {takes}")
     if base not in ("unconditional", "conditional"):
         raise ValueError(f"base is 'unconditional' or 'conditional', not {base!r}")
+    if base == "unconditional" and field.needs_condition:
+        raise ValueError("this field has no null condition and so no unconditional prediction; take base='conditional'")
     if base == "conditional" and not labelled:
         raise ValueError("base='conditional' guides a field that takes conditions, and this one takes none")

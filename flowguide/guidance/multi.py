@@ -48,6 +48,8 @@ class Multi(Guidance):
         batched: bool | None = None,
     ) -> None:
         super().__init__(field)
+        if field.needs_condition:
+            raise ValueError("multi weighs labels against the unconditional prediction, and this field has none")
         if field.num_classes is None or field.null(1) is None:
             raise ValueError("multi composes labels, and this field takes none")
         self.labels = tuple(labels)

@@ -35,6 +35,11 @@ class Pair(Guidance):
 
     def check_field(self, field: Field) -> None:
         """Refuse a field that the rule has no use for."""
+        if field.needs_condition:
+            raise ValueError(
+                f"{self.name} needs a field with a null condition, and this one was trained without: take no "
+                f"guidance, or that of a classifier with base=conditional"
+            )
         if field.null(1) is None:
             raise ValueError(
                 f"{self.name} needs a field with a null condition, and this one takes no conditions at all"

@@ -8,23 +8,28 @@ To add one, write a file here (or anywhere that is imported) with a subclass of 
         def forward(self, x, t, cond): ...
 
 A part of it that depends on the conditions alone can be computed once for all steps of a sampling run: that is its
-``encode`` (``encoded.py``).
+``encode`` (``encoded.py``). Conditions other than labels are made by a :class:`~.conditioning.Conditioning`.
 """
 
 from ..registry import import_siblings
 from .base import Classifier, Network, NoisyClassifier
 from .base import networks as registry
+from .conditioning import masked
+from .cost import Cost, cost
 from .encoded import Encoded, concatenate
 
 register, build, names = registry.register, registry.build, registry.names
 
 __all__ = [
     "Classifier",
+    "Cost",
     "Encoded",
     "Network",
     "NoisyClassifier",
     "build",
     "concatenate",
+    "cost",
+    "masked",
     "names",
     "register",
     "registry",

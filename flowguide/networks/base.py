@@ -5,7 +5,8 @@ they are of noisy states.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,17 +19,24 @@ networks = Registry("network")
 
 
 class Network(nn.Module):
-    """A network called as ``network(x, t, cond)``, x (B, *), t () or (B,), cond (B,) labels, encoded or not, or None.
+    """A network called as ``network(x, t, cond)``, x (B, *), t () or (B,), cond labels (B,), encoded or not, or None.
+
+    One may take embeddings (B, E) or sequences (B, L, C) in place of labels (``conditioning.py``).
 
     Attributes:
         num_classes: Number of labels; None if it takes none. The label ``num_classes`` means "no label".
+        needs_condition: Whether it takes conditions and has none that means "none given": it then predicts under
+            conditions only, as class-conditional networks that were trained without dropping labels do.
+        presets: Options by the names that they are published under, for ``flowguide list networks --verbose``.
     """
 
     num_classes: int | None = None
+    needs_condition: bool = False
+    presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def null(self, batch: int) -> Tensor | None:
         """The condition that means "none given", one row per sample; None if the network takes no conditions."""
-        if self.num_classes is None:
+        if self.num_classes is None or self.needs_condition:
             return None
         return torch.full((batch,), self.num_classes, device=next(self.parameters()).device)
 

@@ -58,6 +58,7 @@ class Energy(Network):
         super().__init__()
         self.network = _inner(network, shape, num_classes)
         self.num_classes = self.network.num_classes
+        self.needs_condition = self.network.needs_condition
 
     @classmethod
     def options_for(cls, shape: Sequence[int], num_classes: int | None) -> dict[str, Any]:

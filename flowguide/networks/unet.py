@@ -1,12 +1,24 @@
-r"""A compact class-conditional U-Net in the manner of ADM.
+r"""A U-Net of images: that of ADM, and compact ones of its kind.
 
 Residual blocks (:mod:`flowguide.networks.blocks`) at falling and then rising resolution, joined by skip connections,
 
 .. math:: h_{i+1} = \mathrm{down}_i(h_i, e), \qquad g_{i} = \mathrm{up}_i([g_{i+1}, h_i], e),
 
-where e is the embedding of time and label.
+where e is the embedding of time and label. With its defaults it is a compact one. The network as it was published is
+what these options make it, beside widths, multipliers, blocks and heads:
 
-Source: Dhariwal & Nichol (2021), arXiv 2105.05233, section 3; Ho, Jain & Abbeel (2020), arXiv 2006.11239.
+====================================  ==============================================================
+``groups=32``                         normalisation, however narrow the layer
+``resampling="residual"``             up and down by residual blocks
+``middle_attention=True``             whatever the lowest level has
+``stem``                              as wide as the first level, where that is not ``width``
+``time_scale=1``                      time is a timestep: the field's clock is ``path.timestep``
+``null_label=False``                  no row for "no label": it is conditional and nothing else
+``learned_sigma=True``                twice the channels, of which the second half is dropped
+====================================  ==============================================================
+
+Source: Dhariwal & Nichol (2021), arXiv 2105.05233, section 3; Ho, Jain & Abbeel (2020), arXiv 2006.11239; the image
+beside the state, Saharia et al. (2021), arXiv 2104.07636.
 """
 
 from collections.abc import Sequence
@@ -17,25 +29,45 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .base import Network, networks
-from .blocks import Stage
-from .design import Design
+from .blocks import Order, Stage
+from .design import Design, Resampling
 from .encoded import Encoded
-from .layers import ConditionEmbedding, group_norm, zero
+from .layers import ConditionEmbedding, SiLU, group_norm, zero
 
 
 @networks.register("unet")
 class UNet(Network):
-    """U-Net with AdaGN and attention, for images of 8x8 pixels and more.
+    """U-Net with AdaGN and attention, for images of 8x8 pixels and more; by its options that of ADM.
 
     Args:
         channels: Image channels.
         num_classes: Number of labels, or null for none.
         width: Channels at full resolution.
         multipliers: Width of each level over ``width``; every level but the first halves the resolution.
-        blocks: Residual blocks per level.
+        blocks: Residual blocks per level: one number, or one for each.
         attention: Levels (0 = full resolution) with self-attention.
         head_width: Channels per attention head.
         dropout: Dropout probability in the residual blocks.
+        heads: How many heads at every level, in place of ``head_width``.
+        attention_sizes: Heights in pixels at which there is attention, in place of ``attention``; needs ``size``.
+        size: Height and width of the images; nothing but ``attention_sizes`` needs it.
+        middle_attention: Whether the middle has attention; null for whether the lowest level has.
+        attention_order: Of projected channels: "new" is queries, keys, values; "legacy" is by heads first.
+        scale_shift: Whether time and label scale and shift (AdaGN); otherwise they are added.
+        resampling: By "convolution" (strided down; nearest neighbours and one up), by "pool" (means down; nearest
+            neighbours up), or by "residual" blocks.
+        groups: Of group normalisation; null for 32, or fewer in narrow layers.
+        stem: Channels after the first convolution; null for ``width``.
+        rescale: Divide sums with shortcuts by the root of 2.
+        checkpointing: Keep less for the backward pass, and compute it again.
+        time_scale: What the time features multiply t by: 1000 for t in [0, 1].
+        null_label: Whether there is a label that means "none"; if not, it cannot be evaluated without labels.
+        learned_sigma: Whether the output layer has twice the channels, the second half of them a variance. It is
+            dropped, and has no gradient.
+        extra_channels: Channels of an image beside the state, which is part of the condition (:meth:`join`).
+        embedding: Width E of conditions (B, E), of a caption say, in place of labels. Zeros are null.
+        sequence: Length and width [L, C] of conditions (B, L, C) in place of labels, which pixels attend to wherever
+            they attend to one another. Zeros are null, and a token that starts with NaN is absent.
     """
 
     def __init__(
@@ -43,28 +75,73 @@ class UNet(Network):
         channels: int,
         num_classes: int | None = None,
         width: int = 64,
-        multipliers: Sequence[int] = (1, 2, 2),
-        blocks: int = 2,
+        multipliers: Sequence[int | float] = (1, 2, 2),
+        blocks: int | Sequence[int] = 2,
         attention: Sequence[int] = (1, 2),
         head_width: int = 32,
         dropout: float = 0.0,
+        heads: int | None = None,
+        attention_sizes: Sequence[int] | None = None,
+        size: Sequence[int] | None = None,
+        middle_attention: bool | None = None,
+        attention_order: Order = "new",
+        scale_shift: bool = True,
+        resampling: Resampling = "convolution",
+        groups: int | None = None,
+        stem: int | None = None,
+        rescale: bool = False,
+        checkpointing: bool = False,
+        time_scale: float = 1000.0,
+        null_label: bool = True,
+        learned_sigma: bool = False,
+        extra_channels: int = 0,
+        embedding: int | None = None,
+        sequence: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.num_classes = num_classes
-        self.design = design = Design("unet", channels, width, multipliers, blocks, attention, head_width, dropout)
-        self.embed = ConditionEmbedding(width, design.condition, num_classes)
-        self.enter = nn.Conv2d(channels, width, 3, padding=1)
+        self.design = design = Design(
+            "unet",
+            channels=channels,
+            width=width,
+            multipliers=multipliers,
+            blocks=blocks,
+            attention=attention,
+            head_width=head_width,
+            dropout=dropout,
+            heads=heads,
+            attention_sizes=attention_sizes,
+            size=size,
+            middle_attention=middle_attention,
+            attention_order=attention_order,
+            scale_shift=scale_shift,
+            resampling=resampling,
+            groups=groups,
+            stem=stem,
+            rescale=rescale,
+            checkpointing=checkpointing,
+            sequences=sequence is not None,
+        )
+        if extra_channels < 0:
+            raise ValueError(f"a unet needs extra_channels >= 0, not {extra_channels}")
+        self.labels = num_classes
+        self.extra_channels = extra_channels
+        self.learned_sigma = learned_sigma
+        # With an image in it, a condition is no label to whoever looks at one.
+        self.num_classes = None if extra_channels else num_classes
+        self.needs_condition = extra_channels > 0 or (num_classes is not None and not null_label)
+        if extra_channels and (embedding is not None or sequence is not None):
+            raise ValueError("a unet joins an image with labels: leave out extra_channels, or embedding and sequence")
+        if sequence is not None and not design.attention and not design.middle_attention:
+            raise ValueError("pixels attend to a sequence where they attend to one another: this unet needs attention")
+        kinds = {"embedding": embedding, "sequence": sequence}
+        self.embed = ConditionEmbedding(width, design.condition, num_classes, time_scale, null_label, **kinds)
+        self.enter = nn.Conv2d(channels + extra_channels, design.stem, 3, padding=1)
         self.down, skips = design.descent()
         self.middle = design.middle()
-        self.up = nn.ModuleList()
-        current = design.widths[-1]
-        for level, outputs in reversed(list(enumerate(design.widths))):
-            for _ in range(blocks + 1):
-                self.up.append(design.stage(current + skips.pop(), outputs, level))
-                current = outputs
-            if level:
-                self.up.append(Upsample(current))
-        self.leave = nn.Sequential(group_norm(current), nn.SiLU(), zero(nn.Conv2d(current, channels, 3, padding=1)))
+        self.up = design.ascent(skips)
+        outputs = 2 * channels if learned_sigma else channels
+        last = design.widths[0]
+        self.leave = nn.Sequential(group_norm(last, groups), SiLU(), zero(nn.Conv2d(last, outputs, 3, padding=1)))
         # Convolutions on CPU and on GPU tensor cores are fastest with the channels innermost.
         self.to(memory_format=torch.channels_last)
 
@@ -76,33 +153,86 @@ class UNet(Network):
             )
         return {"channels": shape[0], "num_classes": num_classes}
 
+    def null(self, batch: int) -> Tensor | None:
+        return self.embed.absent.expand(batch, *self.embed.shape) if self.embed.shape else super().null(batch)
+
+    def join(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The condition of a network with ``extra_channels``: an image, and labels if it takes them, as one tensor.
+
+        One tensor with a row per sample is what samplers cut into batches, rules put together and objectives drop, so
+        that the image goes wherever the label goes. The label is one more channel of it.
+
+        Args:
+            image: Shape (B, extra_channels, h, w), of any size: it is enlarged to the state's, bilinearly.
+            labels: Shape (B,), or None if the network takes none.
+        Returns:
+            Shape (B, extra_channels + 1, h, w), or as the image if there are no labels.
+        Raises:
+            ValueError: if the network takes no image, another one, or labels are missing, too many or none of its own.
+        """
+        if image.ndim != 4 or image.shape[1] != self.extra_channels or not self.extra_channels:
+            takes = f"an image of shape (B, {self.extra_channels}, h, w)" if self.extra_channels else "no image"
+            raise ValueError(f"this unet takes {takes} in its condition, not {tuple(image.shape)}")
+        if (labels is None) != (self.labels is None):
+            takes = "no labels" if self.labels is None else f"labels of {self.labels} classes"
+            raise ValueError(
+                f"this unet takes {takes} with its image, and {'none were' if labels is None else 'some were'} given"
+            )
+        if labels is None:
+            return image
+        rows = self.embed.label.num_embeddings
+        if (
+            labels.shape != image.shape[:1]
+            or labels.is_floating_point()
+            or not 0 <= labels.min() <= labels.max() < rows
+        ):
+            raise ValueError(
+                f"labels must be {len(image)} integers from 0 to {rows - 1}, one per image, not {labels!r:.80}"
+            )
+        return torch.cat([image, labels.to(image)[:, None, None, None].expand(-1, 1, *image.shape[2:])], dim=1)
+
     def encode(self, cond: Tensor | Encoded) -> Tensor | Encoded:
-        return self.embed.encode(cond)
+        if isinstance(cond, Encoded) or not self.extra_channels:
+            return self.embed.encode(cond)
+        expected = self.extra_channels + (self.labels is not None)
+        if cond.ndim != 4 or cond.shape[1] != expected:
+            raise ValueError(
+                f"this unet's condition is an image of {expected} channels (see join), not of shape {tuple(cond.shape)}"
+            )
+        image = cond[:, : self.extra_channels]
+        if self.labels is None:
+            return Encoded([image])
+        return Encoded([*self.embed.encode(cond[:, -1, 0, 0].round().long()), image])
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | Encoded | None = None) -> Tensor:
         self.design.check_images(x)
-        embedding = functional.silu(self.embed(t, self.null(len(x)) if cond is None else cond))
+        cond = self.null(len(x)) if cond is None else cond
+        if cond is None and self.needs_condition:
+            raise ValueError("this unet has no null condition, so it predicts nothing without one: pass cond")
+        if self.extra_channels:
+            *cond, image = self.encode(cond)
+            beside = functional.interpolate(image.to(x), x.shape[2:], mode="bilinear")
+            x, cond = torch.cat([x, beside], dim=1), Encoded(cond)
+        cond = self.embed.encode(cond)
+        embedding = functional.silu(self.embed(t, cond))
+        sequence = cond if self.design.sequences else ()
         hidden = self.enter(x)
         skips = [hidden]
         for layer in self.down:
-            hidden = layer(hidden, embedding) if isinstance(layer, Stage) else layer(hidden)
+            hidden = layer(hidden, embedding, *sequence) if isinstance(layer, Stage) else layer(hidden)
             skips.append(hidden)
         for layer in self.middle:
-            hidden = layer(hidden, embedding)
+            hidden = layer(hidden, embedding, *sequence)
         for layer in self.up:
-            if isinstance(layer, Stage):
-                hidden = layer(torch.cat([hidden, skips.pop()], dim=1), embedding)
-            else:
+            if not isinstance(layer, Stage):
                 hidden = layer(hidden)
-        return self.leave(hidden)
-
-
-class Upsample(nn.Module):
-    """Twice the resolution: nearest neighbours, then a convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.convolution(functional.interpolate(x, scale_factor=2, mode="nearest"))
+            elif layer.block.resample is not None:
+                hidden = layer(hidden, embedding, *sequence)
+            else:
+                hidden = layer(torch.cat([hidden, skips.pop()], dim=1), embedding, *sequence)
+        norm, silu, last = self.leave
+        if not self.learned_sigma:
+            return last(silu(norm(hidden)))
+        # Of a learned variance nothing is computed: the first channels of the output need the first filters alone.
+        weight, bias = last.weight[: self.design.channels], last.bias[: self.design.channels]
+        return functional.conv2d(silu(norm(hidden)), weight, bias, padding=1)

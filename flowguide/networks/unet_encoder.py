@@ -1,4 +1,4 @@
-r"""A classifier of noisy images: the encoder half of the U-Net, and attention that pools its pixels.
+r"""A classifier of noisy images: the encoder half of the U-Net, and a pool of its pixels.
 
 With hidden pixels :math:`h_1, \dots, h_n` at the lowest resolution, learned positions :math:`p_i` and the mean
 :math:`h_0 = \frac1n \sum_i h_i`, the pooled features are the mean's answer from all the others,
@@ -6,39 +6,48 @@ With hidden pixels :math:`h_1, \dots, h_n` at the lowest resolution, learned pos
 .. math:: \mathrm{pool}(h) = W_o \sum_{i=0}^n \mathrm{softmax}_i\!\left( \frac{q^\top k_i}{\sqrt{d}} \right) v_i, \qquad
     q = W_q (h_0 + p_0), \quad k_i = W_k (h_i + p_i), \quad v_i = W_v (h_i + p_i),
 
-in every head.
+in every head. "attention" classifies these features; "attention_to_logits" is the published one, whose :math:`W_o` has
+a row per label. "adaptive" classifies the mean pixel, and "spatial" and "spatial_v2" the means of the pixels of all
+layers, by a perceptron.
 
 Source: Dhariwal & Nichol (2021), arXiv 2105.05233, section 4.3; the pool is that of Radford et al. (2021),
 arXiv 2103.00020, section 2.4.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .base import NoisyClassifier, networks
-from .blocks import Stage
-from .design import Design
-from .layers import ConditionEmbedding, check_positive, group_norm, zero
+from .blocks import Order, Stage
+from .design import Design, Resampling
+from .layers import ConditionEmbedding, GroupNorm, check_positive, group_norm, zero
+
+Pool = Literal["attention", "attention_to_logits", "adaptive", "spatial", "spatial_v2"]
+_HIDDEN = 2048  # of the perceptron of the spatial pools
 
 
 @networks.register("unet_encoder")
 class UNetEncoder(NoisyClassifier):
-    """Classifier of noisy images: the encoder half of the U-Net, time by AdaGN, and attention pooling.
+    """Classifier of noisy images: the encoder half of the U-Net, and a pool of its pixels, by attention or by means.
 
     Args:
         channels: Image channels.
         num_classes: Number of labels.
-        size: Height and width of the images, which the pool's positions are for.
+        size: Height and width of the images, which the positions of a pool by attention are for.
         width: Channels at full resolution.
         multipliers: Width of each level over ``width``; every level but the first halves the resolution.
         blocks: Residual blocks per level.
         attention: Levels (0 = full resolution) with self-attention.
         head_width: Channels per attention head, the pool's too.
         dropout: Dropout probability in the residual blocks.
+        heads, attention_sizes, middle_attention, attention_order, scale_shift, resampling, groups, stem, rescale: As of
+            the U-Net; ``heads`` are not the pool's.
+        checkpointing, time_scale: As of the U-Net.
+        pool: "attention", "attention_to_logits", "adaptive", "spatial" or "spatial_v2".
     """
 
     def __init__(
@@ -47,31 +56,58 @@ class UNetEncoder(NoisyClassifier):
         num_classes: int,
         size: Sequence[int],
         width: int = 64,
-        multipliers: Sequence[int] = (1, 2, 2),
-        blocks: int = 2,
+        multipliers: Sequence[int | float] = (1, 2, 2),
+        blocks: int | Sequence[int] = 2,
         attention: Sequence[int] = (1, 2),
         head_width: int = 32,
         dropout: float = 0.0,
+        heads: int | None = None,
+        attention_sizes: Sequence[int] | None = None,
+        middle_attention: bool | None = None,
+        attention_order: Order = "new",
+        scale_shift: bool = True,
+        resampling: Resampling = "convolution",
+        groups: int | None = None,
+        stem: int | None = None,
+        rescale: bool = False,
+        checkpointing: bool = False,
+        time_scale: float = 1000.0,
+        pool: Pool = "attention",
     ) -> None:
         super().__init__()
         check_positive("a unet_encoder", {"num_classes": num_classes})
-        design = Design("unet_encoder", channels, width, multipliers, blocks, attention, head_width, dropout)
         if len(size) != 2:
             raise ValueError(f"a unet_encoder needs the size of its images, [height, width], not {list(size)}")
+        self.design = design = Design(
+            "unet_encoder",
+            channels=channels,
+            width=width,
+            multipliers=multipliers,
+            blocks=blocks,
+            attention=attention,
+            head_width=head_width,
+            dropout=dropout,
+            heads=heads,
+            attention_sizes=attention_sizes,
+            size=size,
+            middle_attention=middle_attention,
+            attention_order=attention_order,
+            scale_shift=scale_shift,
+            resampling=resampling,
+            groups=groups,
+            stem=stem,
+            rescale=rescale,
+            checkpointing=checkpointing,
+        )
         design.check_size(size)
-        outputs = design.widths[-1]
-        if outputs % head_width:
-            raise ValueError(f"head_width {head_width} does not divide the {outputs} channels that are pooled")
-        self.design = design
         self.num_classes = num_classes
         self.size = tuple(size)
-        self.embed = ConditionEmbedding(width, design.condition, None)
-        self.enter = nn.Conv2d(channels, width, 3, padding=1)
-        self.down, _ = design.descent()
+        self.embed = ConditionEmbedding(width, design.condition, None, time_scale)
+        self.enter = nn.Conv2d(channels, design.stem, 3, padding=1)
+        self.down, channels_of_layers = design.descent()
         self.middle = design.middle()
-        pixels = (size[0] // design.shrinkage) * (size[1] // design.shrinkage)
-        self.pool = AttentionPool(outputs, pixels, outputs // head_width)
-        self.leave = nn.Sequential(nn.SiLU(), zero(nn.Linear(outputs, num_classes)))
+        self.pooling = pool
+        self.pool, self.leave = self._pool(sum(channels_of_layers), head_width, groups)
         self.to(memory_format=torch.channels_last)  # as the U-Net
 
     @classmethod
@@ -80,14 +116,42 @@ class UNetEncoder(NoisyClassifier):
             raise ValueError(f"a unet_encoder takes labelled images, not {num_classes} classes of shape {tuple(shape)}")
         return {"channels": shape[0], "num_classes": num_classes, "size": list(shape[1:])}
 
+    def _pool(self, features: int, head_width: int, groups: int | None) -> tuple[nn.Module, nn.Module]:
+        """What makes features of pixels and logits of features; ``features`` are the channels of the way down."""
+        outputs, classes = self.design.widths[-1], self.num_classes
+        if self.pooling == "adaptive":
+            pixels = nn.Sequential(group_norm(outputs, groups), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            return pixels, zero(nn.Linear(outputs, classes))
+        if self.pooling == "spatial":
+            return nn.Linear(features + outputs, _HIDDEN), nn.Sequential(nn.ReLU(), zero(nn.Linear(_HIDDEN, classes)))
+        if self.pooling == "spatial_v2":
+            pool = nn.Sequential(nn.Linear(features + outputs, _HIDDEN), GroupNorm(32, _HIDDEN))
+            return pool, nn.Sequential(nn.SiLU(), zero(nn.Linear(_HIDDEN, classes)))
+        if outputs % head_width:
+            raise ValueError(f"head_width {head_width} does not divide the {outputs} channels that are pooled")
+        pixels = (self.size[0] // self.design.shrinkage) * (self.size[1] // self.design.shrinkage)
+        if self.pooling == "attention_to_logits":
+            pool = AttentionPool(outputs, pixels, outputs // head_width, classes, groups)
+            zero(pool.leave)
+            return pool, nn.Identity()
+        pool = AttentionPool(outputs, pixels, outputs // head_width, outputs, groups)
+        return pool, nn.Sequential(nn.SiLU(), zero(nn.Linear(outputs, classes)))
+
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         self.design.check_images(x)
-        if tuple(x.shape[2:]) != self.size:
+        if self.pooling.startswith("attention") and tuple(x.shape[2:]) != self.size:
             raise ValueError(f"this unet_encoder takes images of {self.size} pixels, not {tuple(x.shape[2:])}")
         embedding = functional.silu(self.embed(t, None))
         hidden = self.enter(x)
-        for layer in (*self.down, *self.middle):
+        spatial = self.pooling.startswith("spatial")
+        means = [hidden.mean((2, 3))] if spatial else []
+        for layer in self.down:
             hidden = layer(hidden, embedding) if isinstance(layer, Stage) else layer(hidden)
+            means += [hidden.mean((2, 3))] if spatial else []
+        for layer in self.middle:
+            hidden = layer(hidden, embedding)
+        if spatial:
+            hidden = torch.cat([*means, hidden.mean((2, 3))], dim=1)
         return self.leave(self.pool(hidden))
 
 
@@ -95,22 +159,26 @@ class AttentionPool(nn.Module):
     """All pixels to one vector: the mean pixel attends to itself and to every other.
 
     Args:
-        channels: Of the pixels, and of the result.
+        channels: Of the pixels.
         pixels: How many there are.
         heads: How many shares of the channels attend separately.
+        outputs: Entries of the result; None for as many as there are channels.
+        groups: Of group normalisation; None for 32, or fewer in narrow layers.
     """
 
-    def __init__(self, channels: int, pixels: int, heads: int) -> None:
+    def __init__(
+        self, channels: int, pixels: int, heads: int, outputs: int | None = None, groups: int | None = None
+    ) -> None:
         super().__init__()
         self.heads = heads
-        self.enter = nn.Sequential(group_norm(channels), nn.SiLU())
+        self.enter = nn.Sequential(group_norm(channels, groups), nn.SiLU())
         self.position = nn.Parameter(torch.randn(pixels + 1, channels) / channels**0.5)
         self.query = nn.Linear(channels, channels)
         self.key_and_value = nn.Linear(channels, 2 * channels)
-        self.leave = nn.Linear(channels, channels)
+        self.leave = nn.Linear(channels, outputs or channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (B, C, H, W) to (B, C)."""
+        """Shape (B, C, H, W) to (B, outputs)."""
         pixels = self.enter(x).flatten(2).mT  # (B, H W, C)
         tokens = torch.cat([pixels.mean(1, keepdim=True), pixels], 1) + self.position
         query, key, value = self.query(tokens[:, :1]), *self.key_and_value(tokens).chunk(2, 2)

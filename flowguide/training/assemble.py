@@ -59,8 +59,8 @@ def build_model(config: TrainConfig) -> nn.Module:
         return network
     path = paths.registry.build_from(config.path)
     if noisy:
-        return NetworkPosterior(network, path)
-    field = NetworkField(network, path, config.predicts, config.sigma_data)
+        return NetworkPosterior(network, path, config.shown or "guess", clock=config.clock)
+    field = NetworkField(network, path, config.predicts, config.sigma_data, clock=config.clock)
     field.shape = None if config.shape is None else tuple(config.shape)
     return field
 

@@ -22,6 +22,8 @@ class TrainConfig:
         source: Node of a data set for the flow to start from; None for Gaussian noise.
         predicts: What the network's output means.
         sigma_data: The standard deviation of the data, if it predicts edm; None for EDM's 0.5.
+        clock: What the network is told of the time: None for t, or the "timestep" of a path that has them.
+        shown: What a classifier of noisy states is shown: None for the best guess of the data, or the "state" itself.
         seed: Of all randomness: weights, data order, noise, dropout.
         device: "auto", "cpu", "cuda", ...
         imports: Modules that register components of the user's.
@@ -39,6 +41,8 @@ class TrainConfig:
     source: Node | None = None
     predicts: Output = "velocity"
     sigma_data: float | None = None
+    clock: Literal["timestep"] | None = None
+    shown: Literal["guess", "state"] | None = None
     seed: int = 0
     device: str = "auto"
     imports: Sequence[str] = ()

@@ -1,6 +1,7 @@
 """The command line: what it does, and that every mistake is answered with one sentence and exit code 2."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,12 @@ def test_energy_networks(run: Run) -> None:
     assert run("sample", "unet", "num=2", "solver.steps=2").code == 0
 
 
+def test_a_diffusion_transformer(run: Run) -> None:
+    words = ["network=dit_8x8", "network.width=16", "network.positions=both", "network.registers=1"]
+    assert run("train", "digits", *words, "training.steps=2", "training.batch_size=8", "run=dit").code == 0
+    assert run("sample", "dit", "num=2", "guidance.w=2", "solver.steps=2").code == 0
+
+
 def test_from_one_data_set_to_another(run: Run) -> None:
     words = ["train", "moons", *TINY, "source=eight_gaussians", "source.count=16", "objective.coupling=ot"]
     assert run(*words).code == 0
@@ -160,6 +167,9 @@ MISTAKES = [
     (["train"], ["which recipe?", "moons"]),
     (["train", "no.yaml"], ["there is no recipe file no.yaml"]),
     (["train", "moons", "netwrk=mlp"], ["unknown setting 'netwrk'; did you mean 'network'"]),
+    (["train", "digits", "network=dit", "network.patch=3"], ["must be multiples of 3, not (8, 8); the nearest is"]),
+    (["train", "digits", "network=dit", "network.heads=5"], ["5 does not; the nearest that does is 4"]),
+    (["train", "moons", "network=dit"], ["a dit takes images"]),
     (["train", "moons", "network=mlpp"], ["unknown network 'mlpp'; did you mean 'mlp'", "unet_8x8"]),
     (["train", "moons", "network.widht=3"], ["did you mean 'network.width'"]),
     (["train", "moons", "path=vp", "path.beta_mim=3"], ["did you mean 'path.beta_min'"]),
@@ -233,7 +243,9 @@ MISTAKES = [
     (["evaluate", "runs/moons", "num=1"], ["num must be at least 2"]),
     (["list", "pths"], ["unknown kind 'pths'; did you mean 'paths'"]),
     (["list", "foo=1"], ["takes a kind and imports=[...]"]),
-    (["frobnicate"], ["unknown command 'frobnicate'", "evaluate, list, sample, train"]),
+    (["list", "paths", "--verbose"], ["flowguide list networks --verbose"]),
+    (["list", "networks", "--verbos"], ["unknown kind '--verbos'"]),
+    (["frobnicate"], ["unknown command 'frobnicate'", "evaluate, import, list, sample, train"]),
 ]
 
 
@@ -332,12 +344,21 @@ def test_list(run: Run) -> None:
     assert "real 8x8 digits" in run("list", "recipes").out
 
 
+def test_list_of_networks_with_what_they_cost(run: Run) -> None:
+    out = run("list", "networks", "--verbose").out
+    for name in fg.networks.names():
+        assert re.search(rf"^  {name} +\d\S* .*(?: [kMGT])?$", out, re.MULTILINE), name
+    # As published: 675 M parameters with the fixed positions, and 118.6 G multiplications.
+    assert re.search(r"dit XL/2 +4x32x32 +1000 +674.8 M +237.2 G", out)
+    assert "not counted" not in out
+
+
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
 def test_help(run: Run, words: list[str]) -> None:
     assert run(*words).out == help.USAGE
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "list"])
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "import", "list"])
 def test_help_of_a_command(run: Run, command: str) -> None:
     out = run(command, "--help").out
     assert out.startswith(f"flowguide {command}")

@@ -68,6 +68,18 @@ def test_autocast_and_half_precision_leave_the_gradient_in_float32() -> None:
     torch.testing.assert_close(half.float(), expected, rtol=0.1, atol=0.02)
 
 
+def test_a_network_may_be_shown_the_state_and_told_the_timestep() -> None:
+    network, path = network_posterior("ddpm").network, fg.paths.build("ddpm")
+    classifier = NetworkPosterior(network, path, "state", clock="timestep")
+    x, y, n = torch.randn(4, 2, requires_grad=True), torch.arange(4) % 3, torch.tensor([3.0, 250.0, 600.0, 900.0])
+    t = path.time_of_timestep(n)
+    expected = network(x, n).log_softmax(1)
+    torch.testing.assert_close(classifier(x, t), expected, rtol=1e-3, atol=1e-3)
+    (slope,) = torch.autograd.grad(expected.gather(1, y[:, None]).sum(), x)
+    found = classifier.gradient(x, t, y).detach() * path.alpha(t)[:, None]
+    torch.testing.assert_close(found, slope, rtol=1e-2, atol=1e-3 * slope.abs().max().item())
+
+
 def test_log_probabilities_are_finite_where_probabilities_vanish() -> None:
     mixture = fg.oracle.ring(3, std=0.01)
     x = mixture.sample(3, cond=torch.arange(3), dtype=torch.float64)[0].requires_grad_()
@@ -97,6 +109,8 @@ def test_the_null_label_has_probability_1() -> None:
         (lambda: exact(toy()).log_prob(torch.zeros(1, 2), 0.5, torch.tensor([-1])), "label -1 is not one of the 3"),
         (lambda: NetworkPosterior(fg.networks.build("convnet", channels=1, num_classes=3), toy().path),
          "ConvNet classifies clean data and takes no time"),
+        (lambda: NetworkPosterior(network_posterior("vp").network, toy().path, "states"),
+         "a classifier is shown the 'guess' or the 'state', not 'states'"),
         (lambda: NetworkPosterior(fg.networks.build("mlp", dim=2), toy().path), "MLP is none"),
     ],
 )  # fmt: skip

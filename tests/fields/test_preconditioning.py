@@ -112,8 +112,14 @@ def test_the_network_is_told_the_time_that_it_knows() -> None:
     network = Recorded(lambda x, t: x)
     fg.NetworkField(network, path, "noise", clock=path.timestep)(x, t)
     torch.testing.assert_close(network.asked[1], torch.tensor([0.0, 500.0, 999.0]), rtol=0, atol=1e-3)
+    fg.NetworkField(network, path, "noise", clock="timestep")(x, t)
+    torch.testing.assert_close(network.asked[1], torch.tensor([0.0, 500.0, 999.0]), rtol=0, atol=1e-3)
     fg.NetworkField(network, path, "noise")(x, t)
     assert network.asked[1] is t
+    with pytest.raises(ValueError, match="clock='timestep' is for paths that have timesteps, as ddpm has"):
+        fg.NetworkField(network, fg.paths.build("vp"), "noise", clock="timestep")
+    with pytest.raises(ValueError, match="a clock is a function of t, or 'timestep', not 'step'"):
+        fg.NetworkField(network, path, "noise", clock="step")
 
 
 def test_sigma_data_is_edms_own_unless_given() -> None:

@@ -186,7 +186,7 @@ def test_the_pool_sees_where_pixels_are_and_all_of_them() -> None:
         ({"width": 30}, "multiple of 4, not 30; the nearest is 32"),
         ({"width": 0}, "width >= 1"),
         ({"multipliers": []}, "at least one multiplier"),
-        ({"multipliers": [1, 0]}, "at least one multiplier, each at least 1"),
+        ({"multipliers": [1, 0]}, "at least one multiplier, each positive"),
         ({"attention": [5]}, "attention names level 5, but this unet has levels 0 to 2"),
         ({"head_width": 24}, "head_width 24 does not divide the 128 channels of level 1"),
         ({"blocks": 0}, "blocks >= 1"),

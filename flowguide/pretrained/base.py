@@ -1,0 +1,108 @@
+"""What a published file comes to: components by their names, and the tensors of the network under its own names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .. import networks, paths
+from ..fields import NetworkField, NetworkPosterior
+from ..paths import Output
+from ..registry import Registry
+
+formats = Registry("format of published models", given=("tensors",))
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A published model, described.
+
+    Attributes:
+        network, path: Nodes: ``{"name": ..., options}``.
+        tensors: Of the network, by its own names.
+        predicts: What its output means; a classifier of noisy states predicts nothing.
+        clock: What it is told of the time (:class:`.NetworkField`).
+        shown: For a classifier, what it is shown of the state (:class:`.NetworkPosterior`).
+        shape: Of one sample; None if the file does not tell.
+    """
+
+    network: Mapping[str, Any]
+    path: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    predicts: Output = "noise"
+    clock: Literal["timestep"] | None = None
+    shown: Literal["guess", "state"] = "guess"
+    shape: tuple[int, ...] | None = None
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it is a classifier of noisy states."""
+        component = networks.registry.get(self.network["name"])
+        return isinstance(component, type) and issubclass(component, networks.NoisyClassifier)
+
+    def build(self) -> NetworkField | NetworkPosterior:
+        """The model, in evaluation mode and without gradients.
+
+        Its weights lie in memory as they were published, for then its numbers are those of the original to the last
+        digits; ``to(memory_format=torch.channels_last)`` is faster, and rounds some five times as much.
+        """
+        network = networks.registry.build_from(self.network)
+        network.load_state_dict(dict(self.tensors))
+        network.to(memory_format=torch.contiguous_format)
+        path = paths.registry.build_from(self.path)
+        if self.classifies:
+            model: NetworkField | NetworkPosterior = NetworkPosterior(network, path, self.shown, clock=self.clock)
+        else:
+            model = NetworkField(network, path, self.predicts, clock=self.clock)
+            model.shape = self.shape
+        return model.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor of ours is in a file: under which name, in which of its rows, and whether transposed."""
+
+    name: str
+    start: int | None = None
+    stop: int | None = None
+    transposed: bool = False
+
+
+def take(tensors: Mapping[str, Tensor], network: nn.Module, places: Mapping[str, Place]) -> dict[str, Tensor]:
+    """The tensors of ``network``, each from its place in a file.
+
+    A 1x1 convolution, one over a row of pixels and a matrix are the same numbers, and go for each other.
+
+    Raises:
+        ValueError: naming the first tensor that is missing, is left over or has another shape.
+    """
+    taken = {}
+    for name, ours in network.state_dict().items():
+        place = places[name]
+        if place.name not in tensors:
+            raise ValueError(
+                f"{place.name} is missing, {' x '.join(map(str, ours.shape))} numbers of this architecture"
+            )
+        theirs = tensors[place.name][place.start : place.stop]
+        theirs = theirs.mT if place.transposed else theirs
+        if _without_ones(theirs) != _without_ones(ours):
+            raise ValueError(
+                f"{place.name} has the shape {tuple(tensors[place.name].shape)}, and this architecture needs "
+                f"{tuple(ours.shape)}"
+            )
+        taken[name] = theirs.reshape(ours.shape).to(ours.dtype)
+    used = {place.name for place in places.values()}
+    for name in tensors:
+        if name not in used:
+            raise ValueError(f"{name} is in the file, and this architecture has no use for it")
+    return taken
+
+
+def _without_ones(tensor: Tensor) -> tuple[int, ...]:
+    """The shape, but for trailing ones beyond the first two."""
+    shape = tuple(tensor.shape)
+    while len(shape) > 2 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape

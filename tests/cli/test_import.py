@@ -1,0 +1,67 @@
+"""``flowguide import``: a published file becomes a run that every command takes."""
+
+from pathlib import Path
+
+import published_adm
+import pytest
+import torch
+from command_line import Run
+from published_adm import Facts
+
+import flowguide as fg
+
+FACTS = Facts(32, (1, 2), 1, (1,), head_width=16, classes=3, size=8)
+CLASSIFIER = Facts(32, (1, 2), 1, (1,), head_width=16, classes=3, size=8, pool="attention")
+
+
+@pytest.fixture
+def files(run: Run) -> Run:
+    """The same, with files in the current folder."""
+    torch.save(published_adm.random_state(FACTS), "model.pt")
+    torch.save(published_adm.random_state(CLASSIFIER), "classifier.pt")
+    return run
+
+
+def test_a_published_model_is_sampled_as_a_run(files: Run) -> None:
+    words = ["format=adm", "head_width=16", "size=[8, 8]"]
+    ended = files("import", "model.pt", *words, "out=runs/model")
+    assert ended.code == 0, ended
+    assert "flowguide sample runs/model '~guidance'" in ended.out
+    assert files("import", "classifier.pt", "format=adm", "head_width=16", "out=runs/classifier").code == 0
+
+    field, same = fg.load("runs/model", device="cpu"), fg.pretrained.read("model.pt", "adm", head_width=16, size=[8, 8])
+    x, y = torch.randn(3, 3, 8, 8), torch.arange(3)
+    torch.testing.assert_close(field(x, 0.6, y).noise, same.build()(x, 0.6, y).noise, rtol=1e-4, atol=1e-4)
+    classifier = fg.load("runs/classifier", device="cpu")
+    expected = fg.load_pretrained("classifier.pt", format="adm", head_width=16, device="cpu")
+    torch.testing.assert_close(classifier(x, 0.6), expected(x, 0.6), rtol=1e-4, atol=1e-4)
+    assert classifier.shown == "state"
+
+    few = ["num=3", "solver=ddim", "solver.steps=2", "device=cpu"]
+    assert files("sample", "runs/model", "~guidance", *few).code == 0
+    guided = ["guidance=classifier", "guidance.base=conditional", "guidance.classifier=runs/classifier"]
+    assert files("sample", "runs/model", *guided, *few).code == 0
+    assert "was trained without" in files("sample", "runs/model", *few).sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "which file? Name one"),
+        (["model.pt", "classifier.pt"], "which file? Name one"),
+        (["model.pt", "out=runs/x"], "format=... is missing"),
+        (["model.pt", "format=adm"], "out=... is missing"),
+        (["model.pt", "format=adn", "out=runs/x"], "did you mean 'adm'"),
+        (["model.pt", "format=adm", "out=runs/x", "head_width=16"], "say size=[height, width]"),
+        (
+            ["model.pt", "format=adm", "out=runs/x", "size=[8, 8"],
+            "size=[8, 8 cannot be read; write lists as size=[1, 2]",
+        ),
+        (["model.pt", "format=adm", "out=runs/x"], "of no published ADM model"),
+        (["absent.pt", "format=adm", "out=runs/x"], "there is no file absent.pt"),
+        (["model.pt", "format=adm", "out=runs/x", "hed_width=1"], "did you mean 'head_width'"),
+    ],
+)
+def test_a_mistake_is_answered_in_a_sentence(files: Run, words: list[str], sentence: str) -> None:
+    assert sentence in files("import", *words).sentence
+    assert not Path("runs").exists()
