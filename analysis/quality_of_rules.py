@@ -65,7 +65,10 @@ def resolved(rules: Any, w: Any, solver: Mapping[str, Any]) -> list[tuple[str, d
         node = {**guidance.registry.defaults(rule["name"]), **options}
         if "w" in node and "w" not in options:
             node["w"] = w
-        label = rule["name"] if names.count(rule["name"]) == 1 else label_of(options)
+        told = {
+            key: Path(value).name if isinstance(value, str) else value for key, value in options.items() if key != "w"
+        }
+        label = rule["name"] if names.count(rule["name"]) == 1 else label_of(told)
         found.append((label, node, rule.get("solver", solver)))
     return found
 
@@ -136,6 +139,7 @@ def figure(rows: Sequence[Row], names: Sequence[str]) -> Any:
     panels, axes = plt.subplots(
         len(groups), len(names), figsize=size, layout="constrained", squeeze=False, sharex=True, sharey="col"
     )
+    most = max(point["w"] for point in summary if isinstance(point["w"], float))
     for group, row in zip(groups, axes, strict=True):
         for name, ax in zip(names, row, strict=True):
             for rule, colour in [(reference, drawing.BLACK), *zip(group, drawing.COLOURS, strict=False)]:
@@ -151,10 +155,10 @@ def figure(rows: Sequence[Row], names: Sequence[str]) -> Any:
                 ax.yaxis.set_major_formatter("{x:g}")
             # Wide where most happens.
             ax.set_xscale("function", functions=(_root, _square))
-            ax.set_xticks([0, 1, 2, 4, 8])
+            ax.set_xticks([tick for tick in (0, 1, 2, 4, 8, 16) if tick <= most])
         row[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6)
     for name, ax in zip(names, axes[0], strict=True):
-        ax.set_title(metrics.registry.get(name).title)
+        ax.set_title(metrics.registry.get(name).title, fontsize=7)
     seeds = max(row["seeds"] for row in summary)
     panels.supxlabel(f"guidance weight $w$\n{caption(rows[0], seeds)}", fontsize=6)
     return panels
