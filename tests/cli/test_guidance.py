@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import flowguide as fg
-from flowguide.evaluation.evaluate import weights_of
+from flowguide.evaluation import EvaluateConfig, weights_of
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,25 @@ def test_a_list_of_weights_is_a_sweep(name: str) -> None:
     for w in weights_of(node):
         rule = fg.guidance.registry.build_from({**node, "w": w}, field)
         assert rule(torch.zeros(3, 2), 0.5, torch.arange(3)).velocity.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        ({"name": "cfg", "w": 2}, {2.0: 2.0}),
+        ({"name": "cfg", "w": [0, 2.5]}, {0.0: 0.0, 2.5: 2.5}),
+        ({"name": "cfg", "w": {"name": "linear", "end": 4}}, {"linear 4": {"name": "linear", "end": 4}}),
+        ({"name": "cfg", "w": [1, {"name": "cosine"}]}, {1.0: 1.0, "cosine": {"name": "cosine"}}),
+        ({"name": "feedback"}, {None: None}),
+    ],
+)
+def test_weights_to_evaluate_are_numbers_schedules_or_none(node: dict, expected: dict) -> None:
+    common = {"run": "r", "home": "r", "out": "r", "solver": {}, "metrics": ["label_accuracy"], "classifier": {}}
+    assert EvaluateConfig(**common, guidance=node).weights == expected
+
+
+@pytest.mark.parametrize("w", [[], "three", None, [True], [1, {"start": 1}]])
+def test_other_weights_to_evaluate_are_refused(w) -> None:
+    common = {"run": "r", "home": "r", "out": "r", "solver": {}, "metrics": ["label_accuracy"], "classifier": {}}
+    with pytest.raises(ValueError, match=r"guidance.w must be a number or a list of numbers"):
+        _ = EvaluateConfig(**common, guidance={"name": "cfg", "w": w}).weights
