@@ -4,9 +4,9 @@ r"""One field under several conditions at once.
 
 for a field that treats the samples of a batch independently, to the rounding of its matrix products. One evaluation
 of a batch of twice the size has half the overhead of two, and fills a cache sooner. On one thread of a CPU it was
-found to be 1.0 to 1.7 times as fast up to some 4000 numbers in the batch (64 images of 8 x 8, or 4 of 32 x 32), and
-no faster, or slower, beyond (U-Nets of width 32 and 64, and an MLP). The bound for accelerators, which are idle in
-part for much longer, is an estimate.
+found to be 1.0 to 1.7 times as fast up to some 12000 numbers in 64 samples or fewer (64 images of 8 x 8, or 4 of
+32 x 32), and no faster, or slower, beyond (U-Nets of width 32 and 64, transformers of 88 and 192). The bound for
+accelerators, which are idle in part for much longer, is an estimate.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from ..paths import Prediction
 from .base import Guidance
 
 # The largest batches for which one evaluation for all conditions is the faster: samples, and numbers in them.
-_CPU = (64, 4096)
+_CPU = (64, 12288)
 _ACCELERATOR = (512, 2**18)
 
 
