@@ -29,7 +29,7 @@ def forward(w: Mapping[str, Tensor], x: Tensor, t: Tensor, cond: Tensor | None, 
     c = time_embedding(w, t.expand(B), o.get("time_scale", 1000.0))
     keys = present = None
     if cond is not None and cond.ndim == 1:
-        c = c + w["condition.table.weight"][cond]
+        c = c + w["condition.label.weight"][cond]
     elif cond is not None and cond.ndim == 2:
         c = c + linear(w, "condition.project.2", F.silu(linear(w, "condition.project.0", cond)))
     elif cond is not None:

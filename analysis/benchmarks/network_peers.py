@@ -53,7 +53,7 @@ class SiT(nn.Module):
     def __init__(self, ours: DiT) -> None:
         super().__init__()
         design, self.patch, channels = ours.design, ours.patches.size, ours.patches.channels
-        self.time, self.table, self.channels = ours.time, ours.condition.table, channels
+        self.time, self.table, self.channels = ours.time, ours.condition.label, channels
         self.embed = nn.Conv2d(channels, design.width, self.patch, stride=self.patch)
         side = SIDE // self.patch
         self.positions = nn.Parameter(sines_and_cosines(side, side, design.width, torch.empty(0)), requires_grad=False)
@@ -100,7 +100,7 @@ def from_diffusers(ours: DiT) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         embed.time_proj.downscale_freq_shift = 0  # the frequencies of the paper; diffusers' differ by a percent
         pairs += [
             (embed.timestep_embedder.linear_1, ours.time[1]), (embed.timestep_embedder.linear_2, ours.time[3]),
-            (embed.class_embedder.embedding_table, ours.condition.table), (mine.norm1.linear, block.modulate),
+            (embed.class_embedder.embedding_table, ours.condition.label), (mine.norm1.linear, block.modulate),
             (mine.attn1.to_out[0], block.attention.leave), (mine.ff.net[0].proj, block.feed.enter),
             (mine.ff.net[2], block.feed.leave),
         ]  # fmt: skip

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import Encoded
+from ..networks.conditioning import unknown_label
 from ..paths import Path, Prediction
 from .run import Run
 
@@ -111,7 +112,5 @@ def check_labels(labels: Tensor, num_classes: int, null: bool = True) -> None:
             f"labels must be integers of shape (B,), not {str(labels.dtype).removeprefix('torch.')} of shape "
             f"{tuple(labels.shape)}"
         )
-    wrong = labels[(labels < 0) | (labels >= num_classes + null)]
-    if len(wrong):
-        none = f" (or {num_classes}, which means no label)" if null else ""
-        raise ValueError(f"label {int(wrong[0])} is not one of the {num_classes} classes 0 to {num_classes - 1}{none}")
+    if sentence := unknown_label(labels, num_classes, null):
+        raise ValueError(sentence)

@@ -32,6 +32,7 @@ class Conditioning(nn.Module):
         num_classes: Number of labels, for conditions (B,). The label ``num_classes`` is null.
         embedding: Their width E, for conditions (B, E). Null is the buffer ``absent``, zeros unless set.
         sequence: Their length and width [L, C], for conditions (B, L, C). Null likewise.
+        null_label: Whether there is a row for the null label.
     Raises:
         ValueError: if they are of two kinds, or a size is no size.
 
@@ -47,6 +48,7 @@ class Conditioning(nn.Module):
         num_classes: int | None = None,
         embedding: int | None = None,
         sequence: Sequence[int] | None = None,
+        null_label: bool = True,
     ) -> None:
         super().__init__()
         kinds = {"num_classes": num_classes, "embedding": embedding, "sequence": sequence}
@@ -64,7 +66,8 @@ class Conditioning(nn.Module):
         words = {"num_classes": "labels", "embedding": "embeddings", "sequence": "sequences"}
         self.kind = words[given[0]] if given else None
         self.shape = tuple(sequence or ()) if embedding is None else (embedding,)
-        self.table = None if num_classes is None else nn.Embedding(num_classes + 1, width)
+        self.null_label = null_label
+        self.label = None if num_classes is None else nn.Embedding(num_classes + null_label, width)
         self.project = None
         if self.shape:
             activation = nn.GELU("tanh") if self.kind == "sequences" else nn.SiLU()
@@ -72,9 +75,9 @@ class Conditioning(nn.Module):
             self.register_buffer("absent", torch.zeros(self.shape))
 
     def null(self, batch: int) -> Tensor | None:
-        """The condition that means "none given", one row per sample; None if there are no conditions."""
-        if self.table is not None:
-            return torch.full((batch,), self.num_classes, device=self.table.weight.device)
+        """The condition that means "none given", one row per sample; None if there is none that does."""
+        if self.label is not None and self.null_label:
+            return torch.full((batch,), self.num_classes, device=self.label.weight.device)
         return self.absent.expand(batch, *self.shape) if self.shape else None
 
     def set_null(self, condition: Tensor) -> None:
@@ -86,7 +89,7 @@ class Conditioning(nn.Module):
         """ValueError unless ``cond`` is of this kind and shape. It looks at no value, so that no GPU has to wait."""
         if self.kind is None:
             raise ValueError(f"this {self.owner} takes no conditions: cond must be None, not {_shown(cond)}")
-        if self.table is not None:
+        if self.label is not None:
             if cond.dtype not in (torch.int64, torch.int32) or cond.ndim != 1:
                 raise ValueError(f"this {self.owner} takes labels, integers of shape (B,), not {_shown(cond)}")
         elif not cond.is_floating_point() or tuple(cond.shape[1:]) != self.shape:
@@ -102,11 +105,11 @@ class Conditioning(nn.Module):
             ValueError: if the conditions are of another kind or shape, or a label is none of the classes.
         """
         self.check(cond)
-        if self.table is not None:
+        if self.label is not None:
             try:
-                return Encoded([self.table(cond)])
+                return Encoded([self.label(cond)])
             except IndexError:  # raised on a CPU; to look before would make a GPU wait
-                raise ValueError(_unknown_label(cond, self.num_classes)) from None
+                raise ValueError(unknown_label(cond, self.num_classes, self.null_label)) from None
         if self.kind == "embeddings":
             return Encoded([self.project(cond)])
         absent = cond[..., 0].isnan()
@@ -134,10 +137,13 @@ def _shown(cond: Tensor) -> str:
     return f"{str(cond.dtype).removeprefix('torch.')} of shape {tuple(cond.shape)}"
 
 
-def _unknown_label(labels: Tensor, num_classes: int) -> str:
-    wrong = int(labels[(labels < 0) | (labels > num_classes)][0])
-    nearest = 0 if wrong < 0 else num_classes - 1
+def unknown_label(labels: Tensor, num_classes: int, null: bool = True) -> str | None:
+    """A sentence about the first label that is no class, nor the null label if there is one; None if all are."""
+    wrong = labels[(labels < 0) | (labels >= num_classes + null)]
+    if not len(wrong):
+        return None
+    first, none = int(wrong[0]), f" (or {num_classes}, which means no label)" if null else ""
     return (
-        f"label {wrong} is not one of the {num_classes} classes 0 to {num_classes - 1} (or {num_classes}, which means "
-        f"no label); the nearest is {nearest}"
+        f"label {first} is not one of the {num_classes} classes 0 to {num_classes - 1}{none}; the nearest is "
+        f"{0 if first < 0 else num_classes - 1}"
     )

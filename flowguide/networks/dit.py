@@ -25,8 +25,9 @@ from .base import Network, networks
 from .conditioning import Conditioning
 from .dit_blocks import Block, Final
 from .dit_design import PATCHES, SIZES, DiTDesign, Positions, Size
+from .embedding import time_embedding
 from .encoded import Encoded
-from .layers import TimeFeatures, check_positive
+from .layers import check_positive
 from .patches import Patches
 from .positions import rotations, sines_and_cosines
 from .transformer import Activation, Norm
@@ -95,8 +96,7 @@ class DiT(Network):
         self.checkpointing = checkpointing
         width, entries = design.width, channels * patch**2
         self.enter = nn.Linear(entries, width)
-        time = (TimeFeatures(256, time_scale), nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
-        self.time = nn.Sequential(*time)
+        self.time = time_embedding(256, width, time_scale)
         self.condition = Conditioning("dit", width, num_classes, embedding, sequence)
         self.registers = nn.Parameter(torch.empty(registers, width)) if registers else None
         options = (width, design.heads, design.hidden, activation, norm, qk_norm, sequence is not None)

@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from .base import Network, networks
+from .embedding import ConditionEmbedding
 from .encoded import Encoded
-from .layers import ConditionEmbedding, check_positive, zero
+from .layers import check_positive, zero
 
 
 @networks.register("mlp")
@@ -20,14 +21,22 @@ class MLP(Network):
         num_classes: Number of labels, or null for none.
         width: Hidden width.
         depth: Number of residual blocks.
+        embedding: Width E of conditions (B, E) in place of labels. Zeros are null.
     """
 
-    def __init__(self, dim: int, num_classes: int | None = None, width: int = 128, depth: int = 3) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int | None = None,
+        width: int = 128,
+        depth: int = 3,
+        embedding: int | None = None,
+    ) -> None:
         super().__init__()
         check_positive("an mlp", {"dim": dim, "width": width, "depth": depth})
         self.dim = dim
         self.num_classes = num_classes
-        self.embed = ConditionEmbedding(64, width, num_classes)
+        self.embed = ConditionEmbedding("mlp", 64, width, num_classes, embedding)
         self.enter = nn.Linear(dim, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
@@ -35,6 +44,9 @@ class MLP(Network):
     @classmethod
     def options_for(cls, shape: Sequence[int], num_classes: int | None) -> dict[str, Any]:
         return {"dim": math.prod(shape), "num_classes": num_classes}
+
+    def null(self, batch: int) -> Tensor | None:
+        return self.embed.null(batch)
 
     def encode(self, cond: Tensor | Encoded) -> Tensor | Encoded:
         return self.embed.encode(cond)

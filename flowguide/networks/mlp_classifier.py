@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from .base import NoisyClassifier, networks
-from .layers import ConditionEmbedding, check_positive, zero
+from .embedding import ConditionEmbedding
+from .layers import check_positive, zero
 from .mlp import Block
 
 
@@ -28,7 +29,7 @@ class MLPClassifier(NoisyClassifier):
         check_positive("an mlp_classifier", sizes)
         self.dim = dim
         self.num_classes = num_classes
-        self.embed = ConditionEmbedding(64, width, None)
+        self.embed = ConditionEmbedding("mlp_classifier", 64, width)
         self.enter = nn.Linear(dim, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.leave = nn.Sequential(nn.LayerNorm(width), zero(nn.Linear(width, num_classes)))
@@ -45,7 +46,7 @@ class MLPClassifier(NoisyClassifier):
             raise ValueError(
                 f"this mlp_classifier takes samples of {self.dim} entries, not of shape {tuple(x.shape[1:])}"
             )
-        embedding = self.embed(t, None)
+        embedding = self.embed(t)
         hidden = self.enter(flat)
         for block in self.blocks:
             hidden = block(hidden, embedding)

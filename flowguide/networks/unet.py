@@ -31,8 +31,9 @@ from torch.nn import functional
 from .base import Network, networks
 from .blocks import Order, Stage
 from .design import Design, Resampling
+from .embedding import ConditionEmbedding
 from .encoded import Encoded
-from .layers import ConditionEmbedding, SiLU, group_norm, zero
+from .layers import SiLU, group_norm, zero
 
 
 @networks.register("unet")
@@ -133,8 +134,8 @@ class UNet(Network):
             raise ValueError("a unet joins an image with labels: leave out extra_channels, or embedding and sequence")
         if sequence is not None and not design.attention and not design.middle_attention:
             raise ValueError("pixels attend to a sequence where they attend to one another: this unet needs attention")
-        kinds = {"embedding": embedding, "sequence": sequence}
-        self.embed = ConditionEmbedding(width, design.condition, num_classes, time_scale, null_label, **kinds)
+        conditions = (num_classes, embedding, sequence, null_label)
+        self.embed = ConditionEmbedding("unet", width, design.condition, *conditions, time_scale)
         self.enter = nn.Conv2d(channels + extra_channels, design.stem, 3, padding=1)
         self.down, skips = design.descent()
         self.middle = design.middle()
@@ -154,7 +155,7 @@ class UNet(Network):
         return {"channels": shape[0], "num_classes": num_classes}
 
     def null(self, batch: int) -> Tensor | None:
-        return self.embed.absent.expand(batch, *self.embed.shape) if self.embed.shape else super().null(batch)
+        return None if self.needs_condition else self.embed.null(batch)
 
     def join(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
         """The condition of a network with ``extra_channels``: an image, and labels if it takes them, as one tensor.

@@ -24,7 +24,8 @@ from torch.nn import functional
 from .base import NoisyClassifier, networks
 from .blocks import Order, Stage
 from .design import Design, Resampling
-from .layers import ConditionEmbedding, GroupNorm, check_positive, group_norm, zero
+from .embedding import ConditionEmbedding
+from .layers import GroupNorm, check_positive, group_norm, zero
 
 Pool = Literal["attention", "attention_to_logits", "adaptive", "spatial", "spatial_v2"]
 _HIDDEN = 2048  # of the perceptron of the spatial pools
@@ -102,7 +103,7 @@ class UNetEncoder(NoisyClassifier):
         design.check_size(size)
         self.num_classes = num_classes
         self.size = tuple(size)
-        self.embed = ConditionEmbedding(width, design.condition, None, time_scale)
+        self.embed = ConditionEmbedding("unet_encoder", width, design.condition, time_scale=time_scale)
         self.enter = nn.Conv2d(channels, design.stem, 3, padding=1)
         self.down, channels_of_layers = design.descent()
         self.middle = design.middle()
@@ -141,7 +142,7 @@ class UNetEncoder(NoisyClassifier):
         self.design.check_images(x)
         if self.pooling.startswith("attention") and tuple(x.shape[2:]) != self.size:
             raise ValueError(f"this unet_encoder takes images of {self.size} pixels, not {tuple(x.shape[2:])}")
-        embedding = functional.silu(self.embed(t, None))
+        embedding = functional.silu(self.embed(t))
         hidden = self.enter(x)
         spatial = self.pooling.startswith("spatial")
         means = [hidden.mean((2, 3))] if spatial else []

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import flowguide as fg
-from flowguide.networks.layers import TimeFeatures, group_norm
+from flowguide.networks.embedding import TimeFeatures
+from flowguide.networks.layers import group_norm
 from flowguide.networks.unet_encoder import AttentionPool
 
 # Shapes of samples that networks may take; each is tested on those that it accepts.

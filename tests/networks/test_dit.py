@@ -97,7 +97,7 @@ def test_it_starts_as_published() -> None:
         bound = math.sqrt(6 / (64 + 192))
         assert 0.97 * bound < block.attention.project.weight.abs().max() <= bound
         assert not block.attention.project.bias.any()
-    for weight in (network.condition.table.weight, network.time[1].weight, network.time[3].weight):
+    for weight in (network.condition.label.weight, network.time[1].weight, network.time[3].weight):
         assert weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert network.enter.weight.abs().max() <= math.sqrt(6 / (64 + 16))
     tokens = fg.networks.build("dit", **TINY, sequence=[4, 5])

@@ -134,11 +134,11 @@ def test_conditional_models_take_labels_and_no_null(tmp_path: Path) -> None:
     assert fg.sample(field, (2, 3, 16, 16), torch.tensor([0, 6]), solver).isfinite().all()
     for cond, words in (
         (None, "takes conditions and has no null one, so it predicts nothing without one"),
-        (torch.tensor([7]), "label 7 is not one of the 7 classes 0 to 6$"),
+        (torch.tensor([7]), "label 7 is not one of the 7 classes 0 to 6; the nearest is 6$"),
     ):
         with pytest.raises(ValueError, match=words):
             fg.sample(field, (1, 3, 16, 16), cond, solver)
-    with pytest.raises(ValueError, match=r"label 7 is not one of the 7 classes 0 to 6$"):
+    with pytest.raises(ValueError, match=r"label 7 is not one of the 7 classes 0 to 6; the nearest is 6$"):
         field(torch.zeros(1, 3, 16, 16), 0.5, torch.tensor([7]))
     with pytest.raises(ValueError, match=r"cfg needs a field with a null condition.*classifier with base=conditional"):
         fg.guidance.build("cfg", field, w=2.0)
