@@ -1,6 +1,7 @@
 """Training: the loop, moving averages, checkpoints and run folders."""
 
 from .assemble import build_dataset, build_model, device_of, load, load_generative
+from .averaging import averaged, write_averaged
 from .checkpoint import read_meta
 from .config import TrainConfig, TrainingOptions, check_seed
 from .interruption import Interrupted
@@ -14,6 +15,7 @@ __all__ = [
     "RunFolder",
     "TrainConfig",
     "TrainingOptions",
+    "averaged",
     "build_dataset",
     "build_model",
     "check_seed",
@@ -24,4 +26,5 @@ __all__ = [
     "samples",
     "train",
     "with_models",
+    "write_averaged",
 ]

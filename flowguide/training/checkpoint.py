@@ -26,7 +26,8 @@ def write(file: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     from safetensors.torch import save_file
 
     part = file.with_name(f".{file.name}.part")
-    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    # On the host first: what is laid out in another order is not copied on its device.
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         save_file(contiguous, part, metadata={_KEY: json.dumps({"format": FORMAT, **meta})})
         with part.open("rb") as written:

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal
 
 from ..options import check_options
 from ..paths import Output
+from .averages import gamma_of
 
 Node = Mapping[str, Any]
 
@@ -80,11 +81,16 @@ def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
     for group, package in registries.items():
         node = settings.get(group)
         if isinstance(node, Mapping) and node.get("name") in package.names():
-            options = {**package.registry.defaults(node["name"]), **node}
-            completed[group] = {
-                key: list(value) if isinstance(value, tuple) else value for key, value in options.items()
-            }
-    return completed
+            completed[group] = {**package.registry.defaults(node["name"]), **node}
+    if isinstance(settings.get("training"), Mapping):
+        defaults = {each.name: each.default for each in fields(TrainingOptions) if each.default is not MISSING}
+        completed["training"] = {**defaults, **settings["training"]}
+    return {
+        group: {key: list(value) if isinstance(value, tuple) else value for key, value in node.items()}
+        if isinstance(node, Mapping)
+        else node
+        for group, node in completed.items()
+    }
 
 
 def check_seed(seed: int) -> None:
@@ -105,7 +111,11 @@ class TrainingOptions:
         decay: What it does then: stay "constant", or fall to 0 by the last step along a "cosine".
         weight_decay: Of AdamW.
         clip: Largest norm of the gradient; longer ones are scaled down.
-        ema: Decay of the moving average of the weights, in [0, 1).
+        ema: Decay of the exponential moving average of the weights, in [0, 1); None for none, if there are others.
+        ema_warmup: Its decay in step n is at most (1 + n) / (ema_warmup + n); 1 for no warm-up.
+        ema_lengths: Relative widths of power-function averages to keep beside it, from snapshots of which an average of
+            any length can be made: see :mod:`flowguide.training.averages`.
+        snapshot_every: Steps between the snapshots; None for 32 of them over the run.
         save_every: Steps between checkpoints.
         keep: How many checkpoints to keep.
     """
@@ -117,7 +127,10 @@ class TrainingOptions:
     decay: Literal["constant", "cosine"] = "cosine"
     weight_decay: float = 0.0
     clip: float = 1.0
-    ema: float = 0.999
+    ema: float | None = 0.999
+    ema_warmup: float = 10
+    ema_lengths: Sequence[float] = ()
+    snapshot_every: int | None = None
     save_every: int = 500
     keep: int = 2
 
@@ -131,8 +144,23 @@ class TrainingOptions:
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"training.{name} must be positive, not {getattr(self, name)}")
-        if not 0 <= self.ema < 1:
+        if self.ema is not None and not 0 <= self.ema < 1:
             raise ValueError(f"training.ema is a decay in [0, 1), not {self.ema}")
+        if self.ema is None and not self.ema_lengths:
+            raise ValueError("training.ema=null leaves no average of the weights: give training.ema_lengths, or ema=0")
+        if not 1 <= self.ema_warmup < math.inf:
+            raise ValueError(f"training.ema_warmup must be at least 1, which is none, not {self.ema_warmup}")
+        if self.snapshot_every is not None and self.snapshot_every < 1:
+            raise ValueError(f"training.snapshot_every must be at least 1, or null, not {self.snapshot_every}")
+        for length in self.ema_lengths:
+            gamma_of(length)
+        if len(set(self.ema_lengths)) < len(self.ema_lengths):
+            raise ValueError(f"training.ema_lengths must differ from each other, not {list(self.ema_lengths)}")
+
+    def is_snapshot(self, step: int) -> bool:
+        """Whether the power-function averages are kept as they are after ``step`` steps."""
+        every = self.snapshot_every or max(1, self.steps // 32)
+        return step % every == 0 or step == self.steps
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

@@ -15,8 +15,8 @@ from ..objectives import Objective
 from ..randomness import derive
 from . import checkpoint
 from .assemble import restore
+from .averages import Averages
 from .config import TrainConfig
-from .ema import EMA
 from .interruption import Interrupted, Interruption
 from .progress import Diverged, Progress
 from .run_folder import RunFolder
@@ -54,11 +54,11 @@ def fit(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
     )
-    ema = EMA(model, options.ema)
-    step = _resume(run, model, ema, optimizer, device)
+    averages = Averages(model, options.ema, options.ema_warmup, options.ema_lengths)
+    step = _resume(run, model, averages, optimizer, device)
     if step >= options.steps:
         log.info("%s is trained already, to step %d of %d", run.folder, step, options.steps)
-        return ema.model
+        return averages.model
     if step:
         log.info("going on from step %d", step)
     batches = Batches(dataset, options.batch_size, seed)
@@ -80,19 +80,23 @@ def fit(
             loss.backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip)
             optimizer.step()
-            ema.update(step)
+            averages.update(step)
             step += 1
 
             try:
                 progress.step(step, loss, norm, optimizer.param_groups[0]["lr"], objective.report)
+                if options.ema_lengths and options.is_snapshot(step):
+                    progress.flush()  # before the file is written: it is never of a run gone wrong
+                    run.save_snapshot(step, averages.snapshot(), config.settings())
+                # After the snapshot, so that a run that dies between them writes both again.
                 if step % options.save_every == 0 or step == options.steps or interruption.requested:
-                    progress.flush()  # before the file is written: a checkpoint is never of a run gone wrong
-                    run.save(step, _state(model, ema, optimizer), config.settings(), options.keep)
+                    progress.flush()
+                    run.save(step, _state(model, averages, optimizer), config.settings(), options.keep)
             except Diverged as error:
                 raise _explain(error, run) from None
             if interruption.requested and step < options.steps:
                 raise Interrupted(f"stopped after step {step} of {options.steps}; the same command goes on from there")
-    return ema.model
+    return averages.model
 
 
 class Batches:
@@ -127,23 +131,27 @@ class Batches:
         return self.dataset.data[chosen], None if labels is None else labels[chosen]
 
 
-def _state(model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _state(model: nn.Module, averages: Averages, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Everything that a run needs to go on, as one flat dictionary of tensors."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"ema.{name}": tensor for name, tensor in ema.model.state_dict().items()}
+    for prefix, average in averages.models.items():
+        tensors |= {prefix + name: tensor for name, tensor in average.state_dict().items()}
     for name, parameter in model.named_parameters():
         tensors |= {f"optimizer.{name}.{key}": value for key, value in optimizer.state[parameter].items()}
     return tensors
 
 
-def _resume(run: RunFolder, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, device: torch.device) -> int:
+def _resume(
+    run: RunFolder, model: nn.Module, averages: Averages, optimizer: torch.optim.Optimizer, device: torch.device
+) -> int:
     """Restore everything from the newest good checkpoint; the number of steps done."""
     file = run.newest(fall_back=True)
     if file is None:
         return 0
     step = checkpoint.read_meta(file)["step"]
     restore(model, checkpoint.read_tensors(file, "model."), file)
-    restore(ema.model, checkpoint.read_tensors(file, "ema."), file)
+    for prefix, average in averages.models.items():
+        restore(average, checkpoint.read_tensors(file, prefix), file)
     moments = checkpoint.read_tensors(file, "optimizer.")
     for key, value in moments.items():
         name, _, moment = key.rpartition(".")

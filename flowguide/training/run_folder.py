@@ -6,6 +6,7 @@
       config.yaml         what was asked for, resolved
       environment.json    versions, revision, machine, command
       checkpoints/        step-00003000.safetensors, ... (the newest few)
+      averages/           step-00000100.safetensors, ...: power-function averages of the weights, if any are kept
       logs/               TensorBoard
 """
 
@@ -39,6 +40,7 @@ _FREE = {
     "training.steps",
     "training.save_every",
     "training.keep",
+    "training.snapshot_every",
 }
 
 
@@ -52,6 +54,7 @@ class RunFolder:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.checkpoints = self.folder / "checkpoints"
+        self.averages = self.folder / "averages"
         self.logs = self.folder / "logs"
 
     def open(self, config: dict[str, Any], fresh: bool = False) -> None:
@@ -59,14 +62,14 @@ class RunFolder:
 
         Args:
             config: The resolved configuration.
-            fresh: Start over, removing the checkpoints of an earlier run.
+            fresh: Start over, removing the checkpoints and averages of an earlier run.
         Raises:
             ValueError: if the folder holds a run with another configuration.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"the run folder {self.folder} is a file; choose another with run=...")
         if fresh:
-            for file in (*self.files(), *self.logs.glob("events.*")):
+            for file in (*self.files(), *self.averages.glob("*.safetensors"), *self.logs.glob("events.*")):
                 file.unlink()
         elif self.files():
             before = self.config()
@@ -104,6 +107,10 @@ class RunFolder:
         """The checkpoint files, oldest first."""
         return sorted(self.checkpoints.glob("step-*.safetensors"))
 
+    def snapshots(self) -> list[Path]:
+        """The snapshots of averages, oldest first."""
+        return sorted(self.averages.glob("step-*.safetensors"))
+
     def newest(self, fall_back: bool = False) -> Path | None:
         """The newest checkpoint; None if there is none.
 
@@ -134,6 +141,13 @@ class RunFolder:
         checkpoint.write(file, tensors, {"step": step, "config": config})
         for old in self.files()[:-keep]:
             old.unlink()
+        return file
+
+    def save_snapshot(self, step: int, tensors: dict[str, Tensor], config: dict[str, Any]) -> Path:
+        """Write the power-function averages as they are after ``step`` steps."""
+        self.averages.mkdir(exist_ok=True)
+        file = self.averages / f"step-{step:08d}.safetensors"
+        checkpoint.write(file, tensors, {"step": step, "config": config, "lengths": config["training"]["ema_lengths"]})
         return file
 
 

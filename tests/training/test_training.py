@@ -3,68 +3,19 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from tiny_runs import final, recipe, same, stop_after
 from torch import nn
 
 import flowguide as fg
 from flowguide import objectives, training
 from flowguide.training import checkpoint, loop, run_folder
-from flowguide.training.ema import EMA
+from flowguide.training.averages import ExponentialAverage
 from flowguide.training.loop import Batches
-
-
-def recipe(**changes: Any) -> dict[str, Any]:
-    """A tiny run: moons, an mlp, 40 steps."""
-    settings = {
-        "data": {"name": "moons", "count": 100},
-        "path": {"name": "linear"},
-        "network": {"name": "mlp", "width": 16, "depth": 1},
-        "objective": {"name": "cfm"},
-        "training": {"steps": 40, "batch_size": 32, "save_every": 10, "warmup": 5, "ema": 0.9},
-        "device": "cpu",
-    }
-    for name, value in changes.items():
-        group, _, option = name.partition("__")
-        if option:
-            settings[group] = {**settings[group], option: value}
-        else:
-            settings[group] = value
-    return settings
-
-
-def final(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(sorted((folder / "checkpoints").glob("*.safetensors"))[-1])
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """As if Ctrl-C had been pressed during a step."""
-
-    class Pressed(loop.Interruption):
-        taken = 0
-
-        @property
-        def requested(self) -> bool:
-            return Pressed.taken >= step
-
-        @requested.setter
-        def requested(self, value: bool) -> None:
-            pass
-
-    def counting(self: EMA, number: int, update=EMA.update) -> None:
-        Pressed.taken = number + 1
-        update(self, number)
-
-    monkeypatch.setattr(loop, "Interruption", Pressed)
-    monkeypatch.setattr(EMA, "update", counting)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +314,7 @@ def test_every_sample_once_an_epoch_in_an_order_of_its_own() -> None:
 def test_ema() -> None:
     model = nn.Linear(3, 2)
     model.register_buffer("count", torch.zeros(1))
-    ema = EMA(model, 0.9)
+    ema = ExponentialAverage(model, 0.9)
     expected = model.weight.detach().clone()
     for step in range(30):
         nn.init.normal_(model.weight)
