@@ -27,7 +27,7 @@ class SampleConfig:
         cond: A label, a list of num labels, or None for all classes in turn.
         seed: Of the noise.
         batch_size: Samples per evaluation of the network.
-        device, ema, imports: Where, with which weights, with whose components.
+        device, ema, imports: Where, with which weights (see :func:`flowguide.load`), with whose components.
     """
 
     run: str
@@ -40,7 +40,7 @@ class SampleConfig:
     seed: int = 0
     batch_size: int = 256
     device: str = "auto"
-    ema: bool = True
+    ema: bool | float = True
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -54,7 +54,8 @@ class SampleConfig:
         w = self.guidance.get("w") if self.guidance else None
         weight = f"_w{w:g}" if isinstance(w, (int, float)) else ""
         rule = self.guidance["name"] if self.guidance else "unguided"
-        return f"{rule}{weight}_{self.solver['name']}{self.solver.get('steps', '')}_seed{self.seed}"
+        average = "" if isinstance(self.ema, bool) else f"_ema{self.ema:g}"
+        return f"{rule}{weight}_{self.solver['name']}{self.solver.get('steps', '')}_seed{self.seed}{average}"
 
 
 def train(settings: dict[str, Any], folder: Path) -> None:

@@ -86,7 +86,7 @@ def of_run(words: Sequence[str], example: str) -> list[str]:
         raise ValueError(f"which run? Name the folder that 'flowguide train' wrote, for example: {example}")
     home = Path(runs[-1])
     if home.is_file():
-        home = home.parent.parent if home.parent.name == "checkpoints" else home.parent
+        home = home.parent.parent if home.parent.name in ("checkpoints", "averages") else home.parent
     else:
         RunFolder(home).config()
     return [*words, f"home={_quoted(str(home))}"]
@@ -106,7 +106,14 @@ def _unquoted(word: str) -> str:
 
 
 def _dispatch(words: list[str]) -> None:
-    commands = {"train": _train, "sample": _sample, "evaluate": _evaluate, "import": _import, "list": _list}
+    commands = {
+        "train": _train,
+        "sample": _sample,
+        "evaluate": _evaluate,
+        "ema": _ema,
+        "import": _import,
+        "list": _list,
+    }
     if not words or words[0] in ("-h", "--help", "help"):
         print(help.USAGE, end="")
     elif words[0] == "--version":
@@ -140,6 +147,15 @@ def _evaluate(words: Sequence[str]) -> None:
     from . import commands
 
     launch(commands.evaluate, "base/evaluate", of_run(words, "flowguide evaluate runs/digits"))
+
+
+def _ema(words: Sequence[str]) -> None:
+    import logging
+
+    from . import ema
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    ema.run(words)
 
 
 def _import(words: Sequence[str]) -> None:
