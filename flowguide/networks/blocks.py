@@ -23,9 +23,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
-from .layers import SiLU, group_norm, zero
+from .layers import SiLU, group_norm, recomputed, zero
 from .resampling import Doubling, Halving
 
 Order = Literal["new", "legacy"]
@@ -54,9 +53,8 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor, *sequence: Tensor) -> Tensor:
         """``sequence`` is tokens (B, L, W) and which of them are present (B, L), or nothing."""
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(self._run, x, embedding, *sequence, use_reentrant=False)
-        return self._run(x, embedding, *sequence)
+        inputs = (x, embedding, *sequence)
+        return recomputed(self._run, *inputs) if self.checkpointing else self._run(*inputs)
 
     def _run(self, x: Tensor, embedding: Tensor, *sequence: Tensor) -> Tensor:
         x = self.block(x, embedding)

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from .base import Network, networks
 from .conditioning import Conditioning
@@ -27,7 +26,7 @@ from .dit_blocks import Block, Final
 from .dit_design import PATCHES, SIZES, DiTDesign, Positions, Size
 from .embedding import time_embedding
 from .encoded import Encoded
-from .layers import check_positive
+from .layers import check_positive, recomputed
 from .patches import Patches
 from .positions import rotations, sines_and_cosines
 from .transformer import Activation, Norm
@@ -143,10 +142,7 @@ class DiT(Network):
         embedding, present, memories = self._conditions(t, self.null(len(x)) if cond is None else cond)
         for block, memory in zip(self.blocks, memories, strict=True):
             inputs = (tokens, embedding, rotation, memory, present)
-            if self.checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(block, *inputs, use_reentrant=False)
-            else:
-                tokens = block(*inputs)
+            tokens = recomputed(block, *inputs) if self.checkpointing else block(*inputs)
         return self.patches.join(self.leave(tokens[:, registers:], embedding), rows, columns)
 
     def _conditions(self, t: Tensor, cond: Tensor | Encoded | None) -> tuple[Tensor, Tensor | None, Sequence[Any]]:

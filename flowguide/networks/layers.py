@@ -1,11 +1,12 @@
 """Layers that several networks share."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 
 def check_positive(owner: str, sizes: Mapping[str, int]) -> None:
@@ -13,6 +14,11 @@ def check_positive(owner: str, sizes: Mapping[str, int]) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{owner} needs {name} >= 1, not {value}")
+
+
+def recomputed(module: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    """What the module makes of its inputs; of the way there nothing is kept, but computed again for gradients."""
+    return checkpoint(module, *inputs, use_reentrant=False) if torch.is_grad_enabled() else module(*inputs)
 
 
 class GroupNorm(nn.GroupNorm):

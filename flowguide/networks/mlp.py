@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .base import Network, networks
 from .embedding import ConditionEmbedding
 from .encoded import Encoded
-from .layers import check_positive, zero
+from .layers import check_positive, recomputed, zero
 
 
 @networks.register("mlp")
@@ -22,6 +22,7 @@ class MLP(Network):
         width: Hidden width.
         depth: Number of residual blocks.
         embedding: Width E of conditions (B, E) in place of labels. Zeros are null.
+        checkpointing: Keep less for the backward pass, and compute it again.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class MLP(Network):
         width: int = 128,
         depth: int = 3,
         embedding: int | None = None,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         check_positive("an mlp", {"dim": dim, "width": width, "depth": depth})
         self.dim = dim
         self.num_classes = num_classes
+        self.checkpointing = checkpointing
         self.embed = ConditionEmbedding("mlp", 64, width, num_classes, embedding)
         self.enter = nn.Linear(dim, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
@@ -58,7 +61,7 @@ class MLP(Network):
         embedding = self.embed(t, self.null(len(x)) if cond is None else cond)
         hidden = self.enter(flat)
         for block in self.blocks:
-            hidden = block(hidden, embedding)
+            hidden = recomputed(block, hidden, embedding) if self.checkpointing else block(hidden, embedding)
         return self.leave(hidden).reshape(x.shape)
 
 

@@ -135,6 +135,74 @@ def test_noisy_classifiers_see_time_sample_by_sample(name: str, shape: tuple[int
     assert not torch.allclose(network(x.flip(0), t), together)
 
 
+def filled(network: torch.nn.Module) -> torch.nn.Module:
+    """With random numbers in every parameter: layers that start at zero hide what comes before them."""
+    g = torch.Generator().manual_seed(0)
+    for p in network.parameters():
+        torch.nn.init.normal_(p, std=0.1, generator=g)
+    return network
+
+
+def inputs_of(shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(1)
+    return torch.randn(2, *shape, generator=g), torch.rand(2, generator=g), torch.tensor([0, 3])
+
+
+@every_case
+def test_it_compiles_to_one_graph(name: str, shape: tuple[int, ...]) -> None:
+    network, (x, t, y) = filled(build(name, shape)).eval(), inputs_of(shape)
+    torch.compiler.reset()
+    compiled = torch.compile(network, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        for given in ((x, t, y), (x, t[0], y), (x, t), (x, t, network.encode(y))):
+            torch.testing.assert_close(compiled(*given), network(*given), rtol=1e-4, atol=1e-4)
+
+
+@every_case
+def test_bfloat16_autocast_is_close(name: str, shape: tuple[int, ...]) -> None:
+    network, (x, t, y) = filled(build(name, shape)), inputs_of(shape)
+    exact = network(x, t, y)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = network(x, t, y)
+    assert (rounded.float() - exact).norm() < 0.05 * exact.norm()
+    rounded.float().square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize(("name", "shape"), [case for case in cases(fg.networks.Network) if len(case[1]) == 3])
+def test_how_images_lie_in_memory_changes_nothing(name: str, shape: tuple[int, ...]) -> None:
+    network, (x, t, y) = filled(build(name, shape)).eval().double(), inputs_of(shape)
+    x, t = x.double(), t.double()
+    expected = network(x, t, y)
+    torch.testing.assert_close(network(x.to(memory_format=torch.channels_last), t, y), expected)
+    torch.testing.assert_close(network.to(memory_format=torch.contiguous_format)(x, t, y), expected)
+
+
+def gradients_and_kept(network: torch.nn.Module, shape: tuple[int, ...]) -> tuple[list[torch.Tensor], int]:
+    """The gradients of a step, and how many numbers were kept for them."""
+    kept = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = network(*inputs_of(shape)).square().mean()
+    loss.backward()
+    return [p.grad for p in network.parameters()], sum(kept)
+
+
+@pytest.mark.parametrize(("name", "shape"), [case for case in cases(fg.networks.Network) if case[0] != "energy"])
+def test_checkpointing_changes_no_gradient(name: str, shape: tuple[int, ...]) -> None:
+    """An energy has the option of the network within."""
+    options = fg.networks.registry.get(name).options_for(shape, 3)
+    expected, all_kept = gradients_and_kept(filled(fg.networks.build(name, **options)), shape)
+    network = filled(fg.networks.build(name, **options, checkpointing=True))
+    found, less_kept = gradients_and_kept(network, shape)
+    assert less_kept < 0.7 * all_kept
+    torch.testing.assert_close(found, expected)
+
+
 @every_noisy_classifier
 def test_noisy_classifiers_need_labels(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="label"):
