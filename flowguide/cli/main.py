@@ -77,6 +77,7 @@ def of_run(words: Sequence[str], example: str) -> list[str]:
         ValueError: if there is no such run; checked here, before anything is written anywhere.
     """
     from ..training import RunFolder
+    from ..training.checkpoint import is_checkpoint
 
     words = list(words)
     if words and ("=" not in words[0] or Path(words[0]).exists()) and not words[0].startswith("-"):
@@ -85,7 +86,7 @@ def of_run(words: Sequence[str], example: str) -> list[str]:
     if not runs:
         raise ValueError(f"which run? Name the folder that 'flowguide train' wrote, for example: {example}")
     home = Path(runs[-1])
-    if home.is_file():
+    if is_checkpoint(home):
         home = home.parent.parent if home.parent.name in ("checkpoints", "averages") else home.parent
     else:
         RunFolder(home).config()

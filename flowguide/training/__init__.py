@@ -3,9 +3,10 @@
 from .assemble import build_dataset, build_model, device_of, load, load_generative
 from .averaging import averaged, write_averaged
 from .checkpoint import read_meta
-from .config import TrainConfig, TrainingOptions, check_seed
+from .config import TrainConfig, check_seed
 from .interruption import Interrupted
 from .models import with_models
+from .options import TrainingOptions
 from .run_folder import RunFolder
 from .samples import samples
 from .train import train

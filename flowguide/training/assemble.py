@@ -13,6 +13,7 @@ from . import checkpoint
 from .averaging import averaged
 from .config import TrainConfig
 from .run_folder import RunFolder
+from .sharded import filled
 
 
 def device_of(name: str) -> torch.device:
@@ -113,7 +114,7 @@ def load_generative(path: str | Path, ema: bool | float = True, device: torch.de
 def _checkpoint(path: str | Path) -> Path:
     """The file itself, or the newest of a run folder."""
     file = Path(path)
-    if file.is_file():
+    if checkpoint.is_checkpoint(file):
         if "lengths" in checkpoint.read_meta(file):
             raise ValueError(
                 f"{file} is a snapshot of averages, and no checkpoint; load the run, with ema=0.05 or another width"
@@ -127,11 +128,22 @@ def _checkpoint(path: str | Path) -> Path:
     return newest
 
 
-def restore(model: nn.Module, tensors: Mapping[str, torch.Tensor], file: Path) -> None:
-    """Put ``tensors`` into the model; ValueError naming the first that does not fit."""
+def restore(model: nn.Module, tensors: Mapping[str, torch.Tensor], file: Path, strict: bool = True) -> None:
+    """Put ``tensors`` into the model, each rank its share if it is sharded.
+
+    Args:
+        model: Filled in place.
+        tensors: Whole, by name.
+        file: Where they come from, for messages.
+        strict: Whether all must fit; otherwise those that do not are left out.
+    Raises:
+        ValueError: naming the first that does not fit, if ``strict``.
+    """
     state = model.state_dict()
-    for name in [*state, *tensors]:
-        ours, theirs = (tuple(t[name].shape) if name in t else "absent" for t in (state, tensors))
-        if ours != theirs:
+    for name in {**state, **dict.fromkeys(tensors)}:
+        given = tensors.get(name)
+        ours, theirs = ("absent" if each is None else tuple(each.shape) for each in (state.get(name), given))
+        if ours == theirs:
+            filled(state[name], given)
+        elif strict:
             raise ValueError(f"{file} does not fit its own configuration: {name} is {theirs} there and {ours} here")
-    model.load_state_dict(tensors)

@@ -18,7 +18,7 @@ def averaged(path: str | Path, sigma_rel: float, step: int | None = None) -> Syn
         ValueError: if there is no such run or average, or no snapshot as late as ``step``.
     """
     path = Path(path)
-    if path.is_file():
+    if checkpoint.is_checkpoint(path):
         run = RunFolder(path.parent.parent)
         step = checkpoint.read_meta(path)["step"] if step is None else step
     else:
@@ -42,9 +42,9 @@ def write_averaged(path: str | Path, sigma_rel: float, step: int | None = None) 
         The file, and what is in it.
     """
     made = averaged(path, sigma_rel, step)
-    home = Path(path).parent.parent if Path(path).is_file() else Path(path)
+    home = Path(path).parent.parent if checkpoint.is_checkpoint(Path(path)) else Path(path)
     width = f"{sigma_rel:.3f}" if round(sigma_rel, 3) == sigma_rel else repr(sigma_rel)
-    at = f"_step-{made.profile.step:08d}" if step is not None or Path(path).is_file() else ""
+    at = f"_step-{made.profile.step:08d}" if step is not None or checkpoint.is_checkpoint(Path(path)) else ""
     file = RunFolder(home).averages / f"sigma_rel-{width}{at}.safetensors"
     meta = {"step": made.profile.step, "config": made.config, "sigma_rel": sigma_rel, "residual": made.residual}
     checkpoint.write(file, {f"ema.{name}": tensor for name, tensor in made.tensors.items()}, meta)

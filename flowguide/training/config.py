@@ -1,13 +1,12 @@
 """What a training recipe may say, and what must hold of it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal
 
 from ..options import check_options
 from ..paths import Output
-from .averages import gamma_of
+from .options import TrainingOptions
 
 Node = Mapping[str, Any]
 
@@ -29,6 +28,7 @@ class TrainConfig:
         device: "auto", "cpu", "cuda", ...
         imports: Modules that register components of the user's.
         fresh: Start over, removing the checkpoints in the run folder.
+        allow: Go on with the run in the folder even if its configuration was another, taking what fits.
         shape: Of one sample, without the batch; follows from the data.
         recipe: Name of the recipe.
         run, out: The run folder, as it was asked for and as it is.
@@ -48,6 +48,7 @@ class TrainConfig:
     device: str = "auto"
     imports: Sequence[str] = ()
     fresh: bool = False
+    allow: bool = False
     shape: Sequence[int] | None = None
     recipe: str | None = None
     run: str | None = None
@@ -63,7 +64,7 @@ class TrainConfig:
         return cls(**check_options("the recipe", cls, (), settings))
 
     @property
-    def options(self) -> "TrainingOptions":
+    def options(self) -> TrainingOptions:
         """The settings of the training loop."""
         return TrainingOptions(**check_options("training", TrainingOptions, (), self.training))
 
@@ -97,74 +98,3 @@ def check_seed(seed: int) -> None:
     """ValueError unless the seed is in [0, 2^63)."""
     if not 0 <= seed < 2**63:
         raise ValueError(f"a seed must be an integer from 0 to 2^63 - 1, not {seed}")
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train.
-
-    Attributes:
-        steps: Optimizer steps.
-        batch_size: Samples per step.
-        learning_rate: Of AdamW, after the warm-up.
-        warmup: Steps over which it rises linearly from 0.
-        decay: What it does then: stay "constant", or fall to 0 by the last step along a "cosine".
-        weight_decay: Of AdamW.
-        clip: Largest norm of the gradient; longer ones are scaled down.
-        ema: Decay of the exponential moving average of the weights, in [0, 1); None for none, if there are others.
-        ema_warmup: Its decay in step n is at most (1 + n) / (ema_warmup + n); 1 for no warm-up.
-        ema_lengths: Relative widths of power-function averages to keep beside it, from snapshots of which an average of
-            any length can be made: see :mod:`flowguide.training.averages`.
-        snapshot_every: Steps between the snapshots; None for 32 of them over the run.
-        save_every: Steps between checkpoints.
-        keep: How many checkpoints to keep.
-    """
-
-    steps: int
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    warmup: int = 100
-    decay: Literal["constant", "cosine"] = "cosine"
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    ema: float | None = 0.999
-    ema_warmup: float = 10
-    ema_lengths: Sequence[float] = ()
-    snapshot_every: int | None = None
-    save_every: int = 500
-    keep: int = 2
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"training.{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("warmup", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"training.{name} must be at least 0, not {getattr(self, name)}")
-        for name in ("learning_rate", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"training.{name} must be positive, not {getattr(self, name)}")
-        if self.ema is not None and not 0 <= self.ema < 1:
-            raise ValueError(f"training.ema is a decay in [0, 1), not {self.ema}")
-        if self.ema is None and not self.ema_lengths:
-            raise ValueError("training.ema=null leaves no average of the weights: give training.ema_lengths, or ema=0")
-        if not 1 <= self.ema_warmup < math.inf:
-            raise ValueError(f"training.ema_warmup must be at least 1, which is none, not {self.ema_warmup}")
-        if self.snapshot_every is not None and self.snapshot_every < 1:
-            raise ValueError(f"training.snapshot_every must be at least 1, or null, not {self.snapshot_every}")
-        for length in self.ema_lengths:
-            gamma_of(length)
-        if len(set(self.ema_lengths)) < len(self.ema_lengths):
-            raise ValueError(f"training.ema_lengths must differ from each other, not {list(self.ema_lengths)}")
-
-    def is_snapshot(self, step: int) -> bool:
-        """Whether the power-function averages are kept as they are after ``step`` steps."""
-        every = self.snapshot_every or max(1, self.steps // 32)
-        return step % every == 0 or step == self.steps
-
-    def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        rate = self.learning_rate * min(1.0, (step + 1) / (self.warmup + 1))
-        if self.decay == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return rate

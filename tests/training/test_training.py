@@ -15,7 +15,8 @@ import flowguide as fg
 from flowguide import objectives, training
 from flowguide.training import checkpoint, loop, run_folder
 from flowguide.training.averages import ExponentialAverage
-from flowguide.training.loop import Batches
+from flowguide.training.batches import Order, Shards
+from flowguide.training.ranks import Ranks
 
 
 @pytest.mark.parametrize(
@@ -161,12 +162,35 @@ def test_another_configuration_is_refused_and_fresh_starts_over(tmp_path: Path) 
 class Explodes(objectives.Objective):
     """Flow matching whose loss becomes NaN in the 24th step."""
 
-    def __init__(self, at: int = 24) -> None:
-        self.at, self.calls, self.inner = at, 0, fg.objectives.build("cfm")
+    def __init__(self, at: int = 24, times: int = 1) -> None:
+        self.at, self.until, self.calls, self.inner = at, at + times, 0, fg.objectives.build("cfm")
 
     def losses(self, model, data, cond, generator):
         self.calls += 1
-        return self.inner.losses(model, data, cond, generator) * (float("nan") if self.calls == self.at else 1.0)
+        failed = self.at <= self.calls < self.until
+        return self.inner.losses(model, data, cond, generator) * (float("nan") if failed else 1.0)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_steps_that_are_not_finite_are_left_out(tmp_path: Path, caplog, optimizer: str) -> None:
+    network = {"name": "dit", "patch": 4, "depth": 1, "width": 16, "heads": 2}
+    settings = recipe(
+        data={"name": "digits"}, network=network, objective={"name": "explodes", "times": 3}, training__skips=3,
+        training__optimizer=optimizer, training__steps=30,
+    )  # fmt: skip
+    training.train(settings, tmp_path, show=False)
+    assert [f"step {step} is left out: its loss is nan" in caplog.text for step in (23, 24, 25, 26, 27)] == [
+        False, True, True, True, False,
+    ]  # fmt: skip
+    tensors = final(tmp_path)
+    assert all(value.isfinite().all() for value in tensors.values())
+    counts = {float(value) for name, value in tensors.items() if name.endswith(".step")}
+    assert counts == {27.0}
+
+
+def test_too_many_of_them_stop_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"became nan in steps 24 to 27 .*last good checkpoint is .*step-00000020"):
+        training.train(recipe(objective={"name": "explodes", "times": 9}, training__skips=3), tmp_path, show=False)
 
 
 @pytest.mark.parametrize("flush_every", [1, 7, 100])
@@ -176,7 +200,7 @@ def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkey
     if flush_every > 1:
         monkeypatch.setattr(loop.Progress, "step", as_on_a_gpu)
     with pytest.raises(ValueError, match=r"loss became nan in step 24 .*last good checkpoint is .*step-00000020"):
-        training.train(recipe(objective={"name": "explodes"}), tmp_path, show=False)
+        training.train(recipe(objective={"name": "explodes"}, training__skips=0), tmp_path, show=False)
     assert training.RunFolder(tmp_path).newest().name == "step-00000020.safetensors"
     assert all(value.isfinite().all() for value in fg.load(tmp_path).state_dict().values())
 
@@ -189,7 +213,7 @@ def as_on_a_gpu(self, step, loss, gradient_norm, learning_rate, report) -> None:
 
 def test_a_nan_before_the_first_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"in step 1 .*no checkpoint had been written yet.*learning_rate"):
-        training.train(recipe(objective={"name": "explodes", "at": 1}), tmp_path, show=False)
+        training.train(recipe(objective={"name": "explodes", "at": 1}, training__skips=0), tmp_path, show=False)
     with pytest.raises(ValueError, match="holds no checkpoint yet"):
         fg.load(tmp_path)
 
@@ -225,7 +249,7 @@ def test_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a whole checkpoint"):
         fg.load(tmp_path / "text.safetensors")
     checkpoint.write(foreign, {}, {"format": 99, "step": 1, "config": {}})
-    with pytest.raises(ValueError, match="has checkpoint format 99; this flowguide reads format 1"):
+    with pytest.raises(ValueError, match="has checkpoint format 99; this flowguide reads format 1: a newer one wrote"):
         fg.load(foreign)
     checkpoint.write(
         foreign, {}, {"step": 1, "config": {**recipe(shape=[2]), "network": {"name": "nope"}, "imports": ["mine"]}}
@@ -266,7 +290,7 @@ def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(checkpoint.Unwritten, match="No space left"):
         checkpoint.write(file, {"a": torch.zeros(3)}, {"step": 2})
     assert checkpoint.read_meta(file)["step"] == 1
     assert [each.name for each in tmp_path.iterdir()] == [file.name]
@@ -281,7 +305,7 @@ def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path: Path, monkeypat
         ({"training__clip": 0.0}, "training.clip must be positive"),
         ({"training__warmup": -1}, "training.warmup must be at least 0"),
         ({"training__ema": 1.0}, r"training.ema is a decay in \[0, 1\)"),
-        ({"training__decay": "linear"}, "one of 'constant', 'cosine', not 'linear'"),
+        ({"training__decay": "linear"}, "one of 'constant', 'cosine', 'inverse_sqrt', not 'linear'"),
         ({"training__stepz": 1}, "did you mean 'steps'"),
         ({"training": {}}, "training needs the option 'steps'"),
         ({"predicts": "eps"}, "one of 'velocity', 'score', 'noise', 'data', 'v', 'edm', not 'eps'"),
@@ -303,12 +327,46 @@ def test_says_what_is_wrong(tmp_path: Path, changes: dict, words: str) -> None:
 
 def test_every_sample_once_an_epoch_in_an_order_of_its_own() -> None:
     moons = fg.data.build("moons", count=60)
-    batches = Batches(moons, 20, seed=1)
-    epochs = [torch.cat([batches[3 * epoch + i][0] for i in range(3)]) for epoch in range(2)]
+    order = Order(moons, 20, seed=1)
+    epochs = [torch.cat([order[3 * epoch + i] for i in range(3)]) for epoch in range(2)]
     for epoch in epochs:
-        assert {tuple(row) for row in epoch.tolist()} == {tuple(row) for row in moons.data.tolist()}
+        assert epoch.sort().values.tolist() == list(range(60))
     assert not torch.equal(*epochs)
-    assert torch.equal(Batches(moons, 20, seed=1)[4][0], batches[4][0]), "any batch is known by itself"
+    assert torch.equal(Order(moons, 20, seed=1)[4], order[4]), "any batch is known by itself"
+
+
+def test_shards_are_the_batch_and_each_has_a_seed_of_its_own() -> None:
+    order = Order(fg.data.build("moons", count=60), 24, seed=1)
+    for world, passes in ((1, 1), (1, 4), (2, 2), (4, 1)):
+        taken = [Shards(24, passes, Ranks(rank, world), 7) for rank in range(world)]
+        for step in (0, 3):
+            numbers = range(step * passes, (step + 1) * passes)
+            rows = torch.cat([shards.rows(order, number) for number in numbers for shards in taken])
+            assert torch.equal(rows, order[step])
+            seeds = [shards.seed_of(number) for number in numbers for shards in taken]
+            assert len(set(seeds)) == world * passes
+            of_four = [Shards(24, 4, Ranks(), 7).seed_of(4 * step + shard) for shard in range(4)]
+            assert seeds == of_four[: world * passes]
+    with pytest.raises(ValueError, match=r"batch_size=24 cannot be cut into 5 \(processes\) x 1 .*that can is 25"):
+        Shards(24, 1, Ranks(0, 5), 0)
+
+
+def test_passes_sum_to_the_gradient_of_the_batch(tmp_path: Path) -> None:
+    """Without randomness in the loss, the cut makes no difference."""
+    settings = recipe(objective={"name": "plain"}, training__steps=3)
+    whole = training.train(settings, tmp_path / "a", show=False)
+    cut = training.train(
+        {**settings, "training": {**settings["training"], "accumulate": 4}}, tmp_path / "b", show=False
+    )
+    torch.testing.assert_close(cut.state_dict(), whole.state_dict(), rtol=1e-5, atol=1e-6)
+
+
+@objectives.register("plain")
+class Plain(objectives.Objective):
+    """The velocity at the data is the data."""
+
+    def losses(self, model, data, cond, generator):
+        return (model(data, 0.5, cond).velocity - data).square().flatten(1).mean(1)
 
 
 def test_ema() -> None:
@@ -333,6 +391,12 @@ def test_learning_rate() -> None:
     assert max(rates) == rates[9] < 2.0
     assert rates[-1] < 1e-3
     assert training.TrainingOptions(steps=100, warmup=0, decay="constant").learning_rate_at(99) == 1e-3
+    root = training.TrainingOptions(steps=10**6, warmup=100, decay="inverse_sqrt")
+    assert root.learning_rate_at(100) == 1e-3
+    assert root.learning_rate_at(10_000) == pytest.approx(1e-4)
+    late = training.TrainingOptions(steps=10**6, warmup=100, decay="inverse_sqrt", decay_from=5000)
+    assert late.learning_rate_at(5000) == 1e-3
+    assert late.learning_rate_at(20_000) == pytest.approx(5e-4)
 
 
 def test_differences_name_what_differs() -> None:

@@ -11,10 +11,12 @@ no other, and a checkpoint goes through the host's memory.
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from ..sharded import whole
 from .power import gamma_of
 
 
@@ -30,9 +32,7 @@ class Average:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self._averages = list(self.model.parameters())
-        self._weights = list(model.parameters())
-        self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
+        self._trained = model
 
     def decay_at(self, step: int) -> float:
         """How much of the average stays in update ``step``, counted from 0."""
@@ -45,9 +45,16 @@ class Average:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move towards the weights; ``step`` counts the updates from 0."""
-        torch._foreach_lerp_(self._averages, self._weights, self.share_at(step))
-        for average, current in self._buffers:
+        averages, weights, buffers = self._pairs
+        torch._foreach_lerp_(averages, weights, self.share_at(step))
+        for average, current in buffers:
             average.copy_(current)
+
+    @cached_property
+    def _pairs(self) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
+        """Averages and weights, and buffers of both; found when first asked for: sharding replaces them."""
+        buffers = zip(self.model.buffers(), self._trained.buffers(), strict=True)
+        return list(self.model.parameters()), list(self._trained.parameters()), list(buffers)
 
 
 class ExponentialAverage(Average):
@@ -148,5 +155,6 @@ def prefix_of(sigma_rel: float) -> str:
 
 
 def _half(tensor: Tensor) -> Tensor:
-    half = tensor.detach().half()
-    return (half if half.isfinite().all() else tensor.detach()).cpu()
+    tensor = whole(tensor.detach())
+    half = tensor.half()
+    return (half if half.isfinite().all() else tensor).cpu()
