@@ -6,6 +6,7 @@ is spread is the *loss* as a module, since backward passes have to begin where t
 Source: Li et al. (2020), arXiv 2006.15704 (DDP); Zhao et al. (2023), arXiv 2304.11277 (FSDP).
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,10 +43,7 @@ def replicated(loss: Loss, ranks: Ranks) -> nn.Module:
     if ranks.world == 1:
         return loss
     device = next(loss.parameters()).device
-    # Buffers are constants here, and alike everywhere.
-    return nn.parallel.DistributedDataParallel(
-        loss, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
-    )
+    return nn.parallel.DistributedDataParallel(loss, device_ids=[device.index] if device.type == "cuda" else None)
 
 
 def shard(model: nn.Module, ranks: Ranks) -> None:
@@ -53,6 +51,8 @@ def shard(model: nn.Module, ranks: Ranks) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
+    # An output that is a view may not be changed in place; objectives never do.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
     network = network_of(model)
     mesh = init_device_mesh(next(network.parameters()).device.type, (ranks.world,))
     stacks = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
