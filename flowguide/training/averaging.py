@@ -12,7 +12,7 @@ def averaged(path: str | Path, sigma_rel: float, step: int | None = None) -> Syn
 
     Args:
         path: A run folder, or a checkpoint file in one, whose step is then taken.
-        sigma_rel: Relative width of the average, in (0, 1/sqrt(12)].
+        sigma_rel: Relative width of the average, at most 1/sqrt(12).
         step: Up to which it goes; the last snapshot's if None.
     Raises:
         ValueError: if there is no such run or average, or no snapshot as late as ``step``.

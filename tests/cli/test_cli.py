@@ -335,7 +335,7 @@ def test_averages_of_another_length(run: Run) -> None:
         (["runs/moons", "--sigma-rel", "much"], "not 'much'"),
         (["runs/moons", "--sigma-rel"], "--sigma-rel needs a value after it"),
         (["runs/moons", "--sigma-rel", "[0.1"], "cannot be read"),
-        (["runs/moons", "sigma_rel=0.5"], "is above 0 and at most 0.2887"),
+        (["runs/moons", "sigma_rel=0.5"], "is from 1e-06, the last weights, to 0.2887"),
         (["runs/moons", "sigma=0.1"], "unknown option of flowguide ema 'sigma'; did you mean 'sigma_rel'"),
         (["runs/moons", "sigma_rel=0.1", "step=x"], "step must be an integer, not 'x'"),
         (["runs/moons", "sigma_rel=0.1", "step=4"], "at any step from 1 to 3, the last snapshot's, not at 4"),

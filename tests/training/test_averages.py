@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate
 from tiny_runs import final, recipe, same, stop_after
@@ -41,7 +41,7 @@ def run_through(average: type, states: Sequence[Tensor], *options: float) -> Ten
     return kept.model.weight
 
 
-@given(widths)
+@given(st.floats(1e-6, LONGEST))
 def test_width_and_exponent_are_inverse(sigma_rel: float) -> None:
     gamma = gamma_of(sigma_rel)
     assert gamma >= 0
@@ -60,13 +60,12 @@ def test_widths_as_published() -> None:
     assert gamma_of(LONGEST) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("sigma_rel", [0, -0.1, 0.2888, 1.0, math.nan, math.inf])
+@pytest.mark.parametrize("sigma_rel", [0, -0.1, 1e-200, 0.2888, 1.0, math.nan, math.inf])
 def test_widths_that_no_average_has(sigma_rel: float) -> None:
-    with pytest.raises(ValueError, match=r"is above 0 and at most 0\.2887"):
+    with pytest.raises(ValueError, match=r"is from 1e-06, the last weights, to 0\.2887"):
         gamma_of(sigma_rel)
 
 
-@settings(max_examples=30)
 @given(widths, st.integers(1, 60), st.integers(0, 99))
 def test_the_update_is_the_sum_that_it_says(sigma_rel: float, steps: int, seed: int) -> None:
     states = torch.randn(steps, 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
@@ -93,9 +92,7 @@ def test_the_exponential_average_warms_up(decay: float, step: int) -> None:
 
 def test_the_exponential_average_in_numbers() -> None:
     states = torch.randn(30, 1, 3, dtype=torch.float64)
-    expected = run_through(ExponentialAverage, states[:0], 0.9, 4)
-    found = run_through(ExponentialAverage, states, 0.0)
-    assert torch.equal(found, states[-1])
+    assert torch.equal(run_through(ExponentialAverage, states, 0.0), states[-1])
     torch.manual_seed(0)
     expected = run_through(ExponentialAverage, states[:0], 0.9, 4)
     torch.manual_seed(0)
@@ -106,7 +103,6 @@ def test_the_exponential_average_in_numbers() -> None:
     torch.testing.assert_close(found, expected)
 
 
-@settings(max_examples=30, deadline=None)
 @given(profiles, profiles, st.integers(0, 500))
 def test_products_are_integrals(a: Profile, b: Profile, after: int) -> None:
     until = max(a.step, b.step) + after
@@ -123,7 +119,6 @@ def test_products_are_integrals(a: Profile, b: Profile, after: int) -> None:
     assert torch.equal(products([a], [b], until), products([b], [a], until).T)
 
 
-@settings(max_examples=30)
 @given(st.lists(profiles, min_size=1, max_size=12), profiles)
 def test_coefficients_sum_to_one_and_are_the_best(tracked: list[Profile], target: Profile) -> None:
     found = fit(tracked, target)
@@ -249,6 +244,19 @@ def test_numbers_beyond_half_precision_are_kept(tmp_path: Path) -> None:
     assert snapshot["buffers.1.num_batches_tracked"] == 2**40
 
 
+def test_an_update_takes_no_memory() -> None:
+    """There is one copy of the model per average, and no more while it moves."""
+    model = nn.Sequential(*(nn.Linear(100, 100) for _ in range(3)))
+    kept = averages.Averages(model, 0.9, lengths=[0.05, 0.1])
+    kept.update(0)
+    copies = {p.data_ptr() for each in kept.models.values() for p in each.parameters()}
+    assert len(copies) == 3 * len(list(model.parameters()))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        kept.update(1)
+    assert sum(max(0, event.self_cpu_memory_usage) for event in profile.events()) < 1000
+    assert copies == {p.data_ptr() for each in kept.models.values() for p in each.parameters()}
+
+
 @pytest.fixture(scope="module")
 def moons(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, Tensor]]]:
     """A run of 480 steps with 16 snapshots of two widths, and six more tracked in its checkpoint."""
@@ -360,7 +368,7 @@ def test_what_the_snapshots_cannot_give(moons, caplog: pytest.LogCaptureFixture,
     for step in (0, 481, -1):
         with pytest.raises(ValueError, match=f"at any step from 1 to 480, the last snapshot's, not at {step}"):
             training.averaged(folder, 0.07, step)
-    with pytest.raises(ValueError, match=r"sigma_rel, is above 0 and at most 0\.2887"):
+    with pytest.raises(ValueError, match=r"sigma_rel, is from 1e-06, .* to 0\.2887"):
         fg.load(folder, ema=0.3)
     with pytest.raises(ValueError, match="does not exist; a run folder is what"):
         fg.load(tmp_path / "none", ema=0.1)
@@ -397,7 +405,7 @@ def test_a_number_is_the_width_of_the_model_that_is_guided(moons) -> None:
         ({"ema": None}, "training.ema=null leaves no average of the weights"),
         ({"ema_warmup": 0.5}, "training.ema_warmup must be at least 1"),
         ({"ema_lengths": [0.05, 0.05]}, "training.ema_lengths must differ"),
-        ({"ema_lengths": [0.3]}, r"at most 0\.2887"),
+        ({"ema_lengths": [0.3]}, r"to 0\.2887"),
         ({"ema_lengths": 0.1}, "must be a list, each entry a number"),
         ({"snapshot_every": 0}, "training.snapshot_every must be at least 1, or null"),
     ],

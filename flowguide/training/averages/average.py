@@ -65,8 +65,8 @@ class ExponentialAverage(Average):
     Args:
         model: The model that is trained.
         decay: d, in [0, 1).
-        warmup: h, at least 1, which is none: until about step h / (1 - d) the average is over a share of the run that
-            falls with h.
+        warmup: h, at least 1, which is none. Until about step h / (1 - d) the average is much like the power-function
+            one of gamma = h - 2.
     """
 
     def __init__(self, model: nn.Module, decay: float, warmup: float = 10) -> None:
@@ -85,7 +85,7 @@ class PowerAverage(Average):
 
     Args:
         model: The model that is trained.
-        sigma_rel: Relative width, in (0, 1/sqrt(12)].
+        sigma_rel: Relative width, at most 1/sqrt(12).
 
     Source: Karras et al. (2023), arXiv 2312.02696, Eq. 2.
     """

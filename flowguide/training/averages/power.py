@@ -39,6 +39,7 @@ import torch
 from torch import Tensor
 
 LONGEST = 1 / math.sqrt(12)  # relative width of the plain mean of all weights
+SHORTEST = 1e-6  # there is nothing to average over in less
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,16 @@ def gamma_of(sigma_rel: float) -> float:
     With :math:`z = \gamma + 2` it is the largest root of :math:`z^3 + z^2 - (z - 1)/\sigma^2`, by Viète's formula.
 
     Args:
-        sigma_rel: In (0, 1/sqrt(12)].
+        sigma_rel: From SHORTEST to LONGEST.
     Returns:
         gamma, at least 0.
     Raises:
         ValueError: if there is no such average.
     """
-    if not 0 < sigma_rel <= LONGEST + 1e-9:
+    if not SHORTEST <= sigma_rel <= LONGEST + 1e-9:
         raise ValueError(
-            f"the relative width of an average, sigma_rel, is above 0 and at most {LONGEST:.4f}, which is the plain "
-            f"mean of all weights, not {sigma_rel:g}"
+            f"the relative width of an average, sigma_rel, is from {SHORTEST:g}, the last weights, to {LONGEST:.4f}, "
+            f"the plain mean of all, not {sigma_rel:g}"
         )
     inverse = sigma_rel**-2
     p, q = -inverse - 1 / 3, 2 / 27 + 4 * inverse / 3

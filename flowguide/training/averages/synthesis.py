@@ -89,7 +89,7 @@ def synthesise(files: Sequence[Path], sigma_rel: float, step: int | None = None)
 
     Args:
         files: The snapshots.
-        sigma_rel: Relative width of the average, in (0, 1/sqrt(12)].
+        sigma_rel: Relative width of the average, at most 1/sqrt(12).
         step: Up to which it goes; the last snapshot's if None.
     Raises:
         ValueError: if there is no such average, or no whole snapshot, or none as late as ``step``.
