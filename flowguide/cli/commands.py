@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import guidance, solvers, training
 from ..fields import Field, Posterior
 from ..options import check_options
+from .main import is_first
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,13 @@ class SampleConfig:
 def train(settings: dict[str, Any], folder: Path) -> None:
     """Train, and say what to do next."""
     shown = _relative(folder)
+    show = not settings.pop("quiet", False)
     try:
-        model = training.train({**settings, "run": str(shown), "out": str(shown)}, shown)
+        model = training.train({**settings, "run": str(shown), "out": str(shown)}, shown, show)
     except training.Interrupted as stop:
         raise training.Interrupted(f"{stop}. Everything is in {shown}") from None
+    if not is_first():
+        return
     print(f"trained: {shown}")
     if isinstance(model, Field):
         print(f"next:    flowguide sample {shown}    or    flowguide evaluate {shown}")

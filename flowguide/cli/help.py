@@ -35,9 +35,13 @@ how to weigh the times   objective=dsm objective.weighting=min_snr
 from data to data        source=eight_gaussians              (what the flow starts from; default: noise)
 set the training         training.steps=3000 training.batch_size=256 training.learning_rate=1e-3
                          training.ema=0.999 training.warmup=100 training.save_every=500
+make it fast             training.precision=bfloat16 training.compile=true training.optimizer=muon
+fit it into memory       training.accumulate=4 network.checkpointing=true
+on several GPUs          torchrun --nproc-per-node 8 -m flowguide train RECIPE [training.parallel=fsdp]
 keep averages            'training.ema_lengths=[0.05,0.1]' training.snapshot_every=100   (see: flowguide ema --help)
 what is predicted        predicts=velocity | score | noise | data | v | edm (sigma_data=0.5)
-where and how            run=runs/mine seed=1 device=cuda fresh=true (start over)
+where and how            run=runs/mine seed=1 device=cuda fresh=true (start over) training.log=wandb --quiet
+with other settings      --allow       (go on with the run in the folder nevertheless, taking what fits)
 your own components      imports=[my_module]
 sweep                    --multirun objective.label_dropout=0.05,0.1,0.2,0.5
 look without running     --cfg job

@@ -45,8 +45,13 @@ def launch(
     from . import recipes
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("flowguide").setLevel(logging.INFO)
+    logging.getLogger("flowguide").setLevel(logging.INFO if is_first() else logging.WARNING)
     recipes.run(task, where or recipes.folder(), name, words)
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks, of those that torchrun may have started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def script(
@@ -135,7 +140,8 @@ def _train(words: Sequence[str]) -> None:
     if not words or "=" in words[0] or words[0].startswith("-"):
         raise ValueError(f"which recipe? flowguide train RECIPE (known: {', '.join(recipes.names())})")
     where, name = recipes.locate(words[0])
-    launch(commands.train, name, [f"recipe={_quoted(name)}", *words[1:]], where)
+    flags = {"--allow": "allow=true", "--quiet": "quiet=true"}
+    launch(commands.train, name, [f"recipe={_quoted(name)}", *(flags.get(word, word) for word in words[1:])], where)
 
 
 def _sample(words: Sequence[str]) -> None:

@@ -158,6 +158,22 @@ def test_another_configuration_is_refused_and_fresh_starts_over(tmp_path: Path) 
     assert fg.load(tmp_path).config.seed == 3
 
 
+def test_another_configuration_is_allowed_on_request_and_what_fits_is_taken(tmp_path: Path, caplog) -> None:
+    training.train(recipe(), tmp_path, show=False)
+    before = final(tmp_path)
+    changed = recipe(network__depth=2, data={"name": "moons", "count": 200}, training__steps=41, allow=True)
+    with caplog.at_level(logging.WARNING):
+        training.train(changed, tmp_path, show=False)
+    assert "holds a run with data.count=100, not 200 (1 more: network.depth); going on with what fits" in caplog.text
+    after = final(tmp_path)
+    assert checkpoint.read_meta(training.RunFolder(tmp_path).newest())["step"] == 41
+    kept, new = "model.network.enter.weight", "model.network.blocks.1.body.0.weight"
+    assert (after[kept] - before[kept]).abs().max() < 2e-3, "one step from where they were"
+    assert new in after
+    assert new not in before
+    assert fg.load(tmp_path).config.network["depth"] == 2
+
+
 @objectives.register("explodes")
 class Explodes(objectives.Objective):
     """Flow matching whose loss becomes NaN in the 24th step."""
