@@ -45,6 +45,7 @@ def figure(rows: Sequence[Row], names: Sequence[str]) -> Any:
     """A column per metric: above against w, a line per average; below against the length, a line per w."""
     drawing.use_style()
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     summary = [row for row in summarise(rows, names) if row["rule"] != REAL and isinstance(row["w"], float)]
     if not summary:
@@ -53,13 +54,17 @@ def figure(rows: Sequence[Row], names: Sequence[str]) -> Any:
     width_of = {row["rule"]: row["sigma_rel"] for row in rows}
     lengths = sorted({width for width in width_of.values() if width is not None})
     averages, weights = list(dict.fromkeys(row["rule"] for row in summary)), sorted({row["w"] for row in summary})
+    # Lengths from dark to light, and what has none in colours of its own.
+    colour_of = {label_of_average(width): each for width, each in zip(lengths, colours(len(lengths)), strict=True)}
+    colour_of |= {_NAMES[True]: drawing.RED, _NAMES[False]: drawing.PURPLE}
     count = 2 if len(lengths) > 1 else 1
     panels, axes = plt.subplots(
         count, len(names), figsize=(drawing.PAGE, 1.6 * count + 0.4), layout="constrained", squeeze=False, sharey="col"
     )
     for name, column in zip(names, axes.T, strict=True):
         metric = metrics.registry.get(name)
-        for average, colour in zip(averages, colours(len(averages)), strict=True):
+        for average in averages:
+            colour = colour_of[average]
             points = sorted((row for row in summary if row["rule"] == average), key=lambda row: row["w"])
             line(column[0], [row["w"] for row in points], points, name, colour, average)
         column[0].set(title=metric.title, xlabel="guidance weight $w$")
@@ -69,14 +74,14 @@ def figure(rows: Sequence[Row], names: Sequence[str]) -> Any:
             if count > 1:
                 line(column[1], [width_of[row["rule"]] for row in points], points, name, colour, f"w = {w:g}")
         if count > 1:
-            column[1].set(xlabel=r"length of the average, $\sigma_{rel}$", xscale="log")
-            column[1].set_xticks(lengths, [f"{width:g}" for width in lengths], minor=False)
-            column[1].minorticks_off()
+            column[1].set(xlabel=r"length of the average, $\sigma_{rel}$")
         for ax in column:
             ax.axhline(real[name], color=drawing.BLACK, linestyle="--", linewidth=0.6)
             if metric.better == "lower":
                 ax.set_yscale("log")
+                ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 ax.yaxis.set_major_formatter("{x:g}")
+                ax.yaxis.set_minor_formatter("")
     for ax in axes[:, -1]:
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6)
     panels.supxlabel(caption(rows[0], max(row["seeds"] for row in summary)), fontsize=6)
