@@ -1,4 +1,8 @@
-"""One file of tensors: torch's or safetensors, of which nothing but tensors is read."""
+"""One file of tensors: torch's or safetensors, of which nothing but tensors is read.
+
+Where a training script saved more than the weights, their moving average is what others use: it is read if it is under
+the name ``ema``, as with DiT and SiT, and nothing but data is beside it.
+"""
 
 import pickle
 from collections.abc import Mapping
@@ -26,10 +30,13 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
-            f"{file} holds more than tensors, or is none of torch's files: nothing of it was run"
+            f"{file} holds more than tensors, or is none of torch's files: nothing of it was run; of a checkpoint that "
+            f"you trust, save the weights alone, torch.save(checkpoint['ema'], 'weights.pt')"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ValueError(f"{file} is truncated or none of torch's files ({str(error).splitlines()[0]})") from None
+    if isinstance(found, Mapping) and isinstance(found.get("ema"), Mapping):
+        found = found["ema"]
     if not isinstance(found, Mapping) or not found:
         raise ValueError(f"{file} holds a {type(found).__name__}, and not tensors by name")
     for name, value in found.items():
