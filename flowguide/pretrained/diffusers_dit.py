@@ -34,36 +34,9 @@ import torch
 from torch import Tensor
 
 from .base import Imported, formats
-from .dit_keys import check_positions, check_size, has_variance, sized, take_all
-
-_CLASSES = ("DiTTransformer2DModel", "Transformer2DModel")  # the second is its name in older folders
-# Sizes, and what is meant where the config does not say.
-_SIZES = {
-    "num_attention_heads": 16,
-    "attention_head_dim": 72,
-    "in_channels": 4,
-    "out_channels": None,
-    "num_layers": 28,
-    "sample_size": 32,
-    "patch_size": 2,
-    "num_embeds_ada_norm": 1000,
-}
-# What has to be so for the network to be a DiT: the value that is meant where there is none goes first.
-_FIXED: dict[str, tuple[Any, ...]] = {
-    "activation_fn": ("gelu-approximate",),
-    "attention_bias": (True,),
-    "norm_elementwise_affine": (False,),
-    "attention_type": ("default",),
-    "caption_channels": (None,),
-    "cross_attention_dim": (None,),
-    "double_self_attention": (False,),
-    "interpolation_scale": (None, 1),
-    "num_vector_embeds": (None,),
-    "only_cross_attention": (False,),
-    "use_additional_conditions": (None, False),
-}
-# What changes nothing in the network's output, or nothing in that of a DiT.
-_UNUSED = {"dropout", "norm_num_groups", "upcast_attention", "use_linear_projection"}
+from .diffusers_dit_config import read_config
+from .dit_keys import take_all
+from .dit_shapes import check_positions, check_size, has_variance, sized
 
 _ENDS = {"enter": "pos_embed.proj", "leave.modulate": "proj_out_1", "leave.leave": "proj_out_2"}
 _TIME = {"time.1": "timestep_embedder.linear_1", "time.3": "timestep_embedder.linear_2"}
@@ -96,8 +69,7 @@ def diffusers_dit(
         ValueError: if the config is of another network, the copies in the blocks differ, or a tensor is missing, left
             over or of another shape.
     """
-    _check(config)
-    said = {name: _whole(config, name, default) for name, default in _SIZES.items()}
+    said = read_config(config)
     heads, depth, patch, channels = (
         said[name] for name in ("num_attention_heads", "num_layers", "patch_size", "in_channels")
     )
@@ -109,7 +81,7 @@ def diffusers_dit(
         **sized(depth, width, heads),
         "patch": patch,
         "learned_sigma": has_variance((said["out_channels"] or channels) * patch**2, channels * patch**2),
-        "feed_epsilon": config.get("norm_eps", 1e-5),
+        "feed_epsilon": said["norm_eps"],
         "time_scale": 1.0,
         "closed_frequencies": closed_frequencies,
     }
@@ -130,35 +102,6 @@ def diffusers_dit(
         clock="timestep",
         shape=(channels, *check_size([said["sample_size"]] * 2, patch)),
     )
-
-
-def _check(config: Mapping[str, Any]) -> None:
-    """ValueError unless the config is of a DiT."""
-    name = config.get("_class_name")
-    if name not in _CLASSES:
-        raise ValueError(f"config.json says _class_name is {name!r}, and a DiT is a {' or '.join(_CLASSES)}")
-    # The older class was more than a DiT: there, nothing said means another norm.
-    norm = config.get("norm_type", "ada_norm_zero" if name == _CLASSES[0] else "layer_norm")
-    if norm != "ada_norm_zero":
-        raise ValueError(f"config.json says norm_type is {norm!r}, and that of a DiT is 'ada_norm_zero'")
-    for key, value in config.items():
-        if key in _FIXED:
-            if value not in _FIXED[key]:
-                raise ValueError(f"config.json says {key} is {value!r}, and for a dit it has to be {_FIXED[key][0]!r}")
-        elif not (key.startswith("_") or key in _SIZES or key in _UNUSED or key in ("norm_type", "norm_eps")):
-            raise ValueError(f"config.json says {key} is {value!r}, and nothing is known here of a {key} of a DiT")
-    epsilon = config.get("norm_eps", 1e-5)
-    if isinstance(epsilon, bool) or not isinstance(epsilon, float | int) or not 0 < epsilon < 1:
-        raise ValueError(f"config.json says norm_eps is {epsilon!r}, and it is a small number, 1e-05 as a rule")
-
-
-def _whole(config: Mapping[str, Any], name: str, default: int | None) -> Any:
-    value = config.get(name, default)
-    if value is None and default is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"config.json says {name} is {value!r}, and it is a whole number, at least 1")
-    return value
 
 
 def _without_copies(tensors: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:

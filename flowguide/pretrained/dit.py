@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from .base import Imported, formats
-from .dit_keys import read_transformer
+from .dit_shapes import read_transformer
 
 
 @formats.register("dit")
