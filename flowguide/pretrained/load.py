@@ -19,7 +19,7 @@ def load_pretrained(
     Args:
         file: As it was published: ``.pt``, of which only tensors are read, or ``.safetensors``; or a folder of such a
             file and ``config.json``, for the formats of diffusers.
-        format: Whose it is: "adm", ...
+        format: Whose it is: "adm", "dit", "sit", "diffusers_dit", ...
         device: Where to put it; "auto" is the GPU if there is one.
         **options: Of the format: what its files do not tell (``flowguide list formats``).
     Returns:

@@ -27,7 +27,7 @@ from typing import Literal
 from torch import Tensor
 
 from .base import Imported, formats
-from .dit_keys import read_transformer
+from .dit_shapes import read_transformer
 
 
 @formats.register("sit")
