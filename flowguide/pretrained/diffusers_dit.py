@@ -86,18 +86,20 @@ def diffusers_dit(
         "closed_frequencies": closed_frequencies,
     }
     rest = _without_copies(tensors, depth)
-    if (positions := rest.pop("pos_embed.pos_embed", None)) is not None:  # older versions saved them
-        check_positions("pos_embed.pos_embed", positions, width)
+    positions = rest.pop("pos_embed.pos_embed", None)
     embed = "transformer_blocks.0.norm1.emb"
     layers = _ENDS | {ours: f"{embed}.{theirs}" for ours, theirs in _TIME.items()}
     for n in range(depth):
         for ours, theirs in _BLOCK.items():
             names = (theirs,) if isinstance(theirs, str) else theirs
             layers[f"blocks.{n}.{ours}"] = tuple(f"transformer_blocks.{n}.{name}" for name in names)
+    taken = take_all(rest, network, layers, f"{embed}.class_embedder.embedding_table.weight")
+    if positions is not None:  # a folder need not hold them
+        check_positions("pos_embed.pos_embed", positions, width)
     return Imported(
         network=network,
         path={"name": "ddpm", "schedule": schedule},
-        tensors=take_all(rest, network, layers, f"{embed}.class_embedder.embedding_table.weight"),
+        tensors=taken,
         predicts=predicts,
         clock="timestep",
         shape=(channels, *check_size([said["sample_size"]] * 2, patch)),

@@ -58,12 +58,13 @@ def read_transformer(
     }
     rest = dict(tensors)
     positions = rest.pop("pos_embed", None)
+    taken = take_all(rest, network, layers(depth), LABELS)
     if positions is not None:
         side = patch * check_positions("pos_embed", positions, width)
         size = [side, side] if size is None else size
     if size is None:
         raise ValueError("it has no pos_embed, which would tell the size of its images: say size=[height, width]")
-    return network, take_all(rest, network, layers(depth), LABELS), (channels, *check_size(size, patch))
+    return network, taken, (channels, *check_size(size, patch))
 
 
 def sized(depth: int, width: int, heads: int) -> dict[str, Any]:
@@ -92,7 +93,8 @@ def check_positions(name: str, table: Tensor, width: int) -> int:
     table = table[0]
     ours = sines_and_cosines(side, side, width, torch.empty((), dtype=torch.float64))
     largest = (table.double() - ours).abs().max().item()
-    if not largest <= max(1e-4, torch.finfo(table.dtype).eps):
+    rounding = torch.finfo(table.dtype).eps if table.is_floating_point() else 0.0
+    if not largest <= max(1e-4, rounding):
         raise ValueError(
             f"{name} holds other positions than the sines and cosines that a dit computes, by up to {largest:.3g}: "
             f"learned ones cannot be read"

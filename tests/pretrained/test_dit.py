@@ -167,6 +167,8 @@ SHIFTED = published_dit.random_file(FACTS)["pos_embed"].flip(1)
             {},
             r"pos_embed has the shape \(1, 8, 24\), and the positions in a square",
         ),
+        (also(pos_embed=torch.ones(1, 9, 24, dtype=torch.long)), {}, "pos_embed holds other positions"),
+        (published_dit.random_file(Facts(width=26, heads=2)), {"heads": 2}, "width must be a multiple of 4, not 26"),
         (also(pos_embed=torch.ones(9, 24)), {}, r"pos_embed has the shape \(9, 24\)"),
         (
             also(),
