@@ -26,7 +26,7 @@ def forward(w: Mapping[str, Tensor], x: Tensor, t: Tensor, cond: Tensor | None, 
     if registers:
         h = torch.cat([w["registers"].expand(B, -1, -1), h], 1)
 
-    c = time_embedding(w, t.expand(B), o.get("time_scale", 1000.0))
+    c = time_embedding(w, t.expand(B), o)
     keys = present = None
     if cond is not None and cond.ndim == 1:
         c = c + w["condition.label.weight"][cond]
@@ -50,7 +50,7 @@ def forward(w: Mapping[str, Tensor], x: Tensor, t: Tensor, cond: Tensor | None, 
             q = split(linear(w, f"{name}.cross.query", normed(h, o)), heads)
             k, v = (split(each, heads) for each in linear(w, f"{name}.cross.project", keys).split(width, 2))
             h = h + attend(w, f"{name}.cross", q, k, v, o, None, None, 0, present)
-        a = normed(h, o) * (1 + scale_m) + shift_m
+        a = normed(h, o, o.get("feed_epsilon", 1e-6)) * (1 + scale_m) + shift_m
         a = linear(w, f"{name}.feed.enter", a)
         if o.get("activation") == "swiglu":
             half = a.shape[-1] // 2
@@ -74,10 +74,11 @@ def linear(w: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
     return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
 
-def time_embedding(w: Mapping[str, Tensor], t: Tensor, scale: float) -> Tensor:
+def time_embedding(w: Mapping[str, Tensor], t: Tensor, o: Mapping) -> Tensor:
     # As published, these are rounded to float32, whatever follows.
-    frequencies = torch.exp(-math.log(10000) * torch.arange(128, dtype=torch.float32) / 128).to(t.dtype)
-    angles = scale * t[:, None] * frequencies
+    last = 127 if o.get("closed_frequencies") else 128
+    frequencies = torch.exp(-math.log(10000) * torch.arange(128, dtype=torch.float32) / last).to(t.dtype)
+    angles = o.get("time_scale", 1000.0) * t[:, None] * frequencies
     return linear(w, "time.3", F.silu(linear(w, "time.1", torch.cat([angles.cos(), angles.sin()], 1))))
 
 
@@ -110,11 +111,11 @@ def split(x: Tensor, heads: int) -> Tensor:
     return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
-def normed(x: Tensor, o: Mapping) -> Tensor:
+def normed(x: Tensor, o: Mapping, epsilon: float = 1e-6) -> Tensor:
     if o.get("norm") == "rms":
-        return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        return x / (x.square().mean(-1, keepdim=True) + epsilon).sqrt()
     centred = x - x.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    return centred / (centred.square().mean(-1, keepdim=True) + epsilon).sqrt()
 
 
 def attend(w, name: str, q: Tensor, k: Tensor, v: Tensor, o: Mapping, rows, cols, registers: int, present) -> Tensor:

@@ -77,7 +77,7 @@ def train(settings: dict[str, Any], folder: Path) -> None:
 
 
 def sample(settings: dict[str, Any], folder: Path) -> None:
-    """Sample a run, and write the picture and the tensors."""
+    """Sample a run, and write the tensors, and the picture if they can be shown in one: latents cannot."""
     from safetensors.torch import save_file
 
     from .. import drawing
@@ -95,13 +95,17 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"data": samples} if labels is None else {"data": samples, "labels": labels}
-    save_file(tensors, folder / f"{config.title}.safetensors", {"config": json.dumps(settings)})
+    file = folder / f"{config.title}.safetensors"
+    save_file(tensors, file, {"config": json.dumps(settings)})
     picture = folder / f"{config.title}.png"
-    if len(shape) == 3:
+    written = f"{_relative(picture)} and .safetensors"
+    if len(shape) == 3 and shape[0] in (1, 3):
         drawing.save_images(samples, picture, columns=_columns(config, field.num_classes))
     elif shape == (2,):
         drawing.save_points(samples, labels, picture, title=config.title.replace("_", ", "))
-    print(f"{config.num} samples, {solver.evaluations} evaluations of the field: {_relative(picture)} and .safetensors")
+    else:
+        written = str(_relative(file))
+    print(f"{config.num} samples, {solver.evaluations} evaluations of the field: {written}")
 
 
 def evaluate(settings: dict[str, Any], folder: Path) -> None:

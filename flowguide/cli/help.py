@@ -123,11 +123,14 @@ Make a run folder of a published model, for sample and for guidance. Only tensor
 is run. A file that leaves one tensor unused, or one missing, is refused.
 
 formats                  format=adm    OpenAI's guided-diffusion: U-Nets, upsamplers, noisy classifiers (.pt)
+                         format=dit, format=sit    DiT and SiT as published (.pt)
+                         format=diffusers_dit      a folder of diffusers with a DiT (config.json, .safetensors)
 what a file cannot tell  like=256x256_diffusion, or each by itself: head_width=64 schedule=linear size=[256, 256]
                          (see: flowguide list formats)
 the rest                 imports=[my_module]
 
 for example:
+  flowguide import DiT-XL-2-256x256.pt format=dit out=runs/dit
   flowguide import 64x64_diffusion.pt format=adm out=runs/adm_64
   flowguide import 64x64_classifier.pt format=adm out=runs/adm_64_classifier
   flowguide sample runs/adm_64 guidance=classifier guidance.base=conditional \\

@@ -56,7 +56,10 @@ class DiT(Network):
         registers: Number of learned tokens beside the patches, which the output leaves out.
         learned_sigma: Whether to have as many output channels again, as published networks that predict a variance
             too: :meth:`all_outputs` gives them, and a call leaves them out.
+        feed_epsilon: Of the norm before a block's perceptron: 1e-6 as published, 1e-5 in diffusers.
         time_scale: What t is multiplied by before its features: 1000 for t in [0, 1], 1 for published weights.
+        closed_frequencies: Whether the last frequency of the features is 1/10000 itself (:class:`.TimeFeatures`).
+        null_label: Whether there is a label that means "none"; if not, it cannot be evaluated without labels.
         checkpointing: Whether blocks keep no activations, and compute them again for gradients.
     """
 
@@ -82,7 +85,10 @@ class DiT(Network):
         positions: Positions = "sincos",
         registers: int = 0,
         learned_sigma: bool = False,
+        feed_epsilon: float = 1e-6,
         time_scale: float = 1000.0,
+        closed_frequencies: bool = False,
+        null_label: bool = True,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -91,14 +97,15 @@ class DiT(Network):
             size, depth, width, heads, mlp_ratio=mlp_ratio, positions=positions, registers=registers
         )
         self.num_classes = num_classes
+        self.needs_condition = num_classes is not None and not null_label
         self.patches = Patches("dit", channels, patch)
         self.checkpointing = checkpointing
         width, entries = design.width, channels * patch**2
         self.enter = nn.Linear(entries, width)
-        self.time = time_embedding(256, width, time_scale)
-        self.condition = Conditioning("dit", width, num_classes, embedding, sequence)
+        self.time = time_embedding(256, width, time_scale, closed_frequencies)
+        self.condition = Conditioning("dit", width, num_classes, embedding, sequence, null_label)
         self.registers = nn.Parameter(torch.empty(registers, width)) if registers else None
-        options = (width, design.heads, design.hidden, activation, norm, qk_norm, sequence is not None)
+        options = (width, design.heads, design.hidden, activation, norm, qk_norm, sequence is not None, feed_epsilon)
         self.blocks = nn.ModuleList(Block(*options) for _ in range(design.depth))
         self.leave = Final(width, 2 * entries if learned_sigma else entries, norm)
         self._initialise()
@@ -139,7 +146,10 @@ class DiT(Network):
         rotation = None
         if self.design.positions != "sincos":
             rotation = rotations(rows, columns, self.design.head_width, tokens, unmoved=registers)
-        embedding, present, memories = self._conditions(t, self.null(len(x)) if cond is None else cond)
+        cond = self.null(len(x)) if cond is None else cond
+        if cond is None and self.needs_condition:
+            raise ValueError("this dit has no null condition, so it predicts nothing without one: pass cond")
+        embedding, present, memories = self._conditions(t, cond)
         for block, memory in zip(self.blocks, memories, strict=True):
             inputs = (tokens, embedding, rotation, memory, present)
             tokens = recomputed(block, *inputs) if self.checkpointing else block(*inputs)

@@ -34,14 +34,24 @@ class Block(nn.Module):
         norm: What normalises the tokens.
         qk_norm: Whether it normalises queries and keys too.
         cross: Whether there is a sequence to attend to.
+        feed_epsilon: Of the norm before the perceptron.
     """
 
     def __init__(
-        self, width: int, heads: int, hidden: int, activation: Activation, norm: Norm, qk_norm: bool, cross: bool
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        activation: Activation,
+        norm: Norm,
+        qk_norm: bool,
+        cross: bool,
+        feed_epsilon: float = 1e-6,
     ) -> None:
         super().__init__()
         normalised = norm if qk_norm else None
-        self.norm = norm_of(norm, width)  # it has no parameters, and serves all branches
+        self.norm = norm_of(norm, width)  # it has no parameters, and serves both kinds of attention
+        self.feed_norm = norm_of(norm, width, epsilon=feed_epsilon)
         self.attention = Attention(width, heads, normalised)
         self.cross = Attention(width, heads, normalised, cross=True) if cross else None
         self.feed = FeedForward(width, hidden, activation)
@@ -66,7 +76,7 @@ class Block(nn.Module):
         x = torch.addcmul(x, gate1, self.attention(modulated(self.norm(x), shift1, scale1), rotation))
         if self.cross is not None:
             x = x + self.cross(self.norm(x), None, memory, present)
-        return torch.addcmul(x, gate2, self.feed(modulated(self.norm(x), shift2, scale2)))
+        return torch.addcmul(x, gate2, self.feed(modulated(self.feed_norm(x), shift2, scale2)))
 
 
 class Final(nn.Module):

@@ -21,10 +21,10 @@ Norm = Literal["layer", "rms"]
 Activation = Literal["gelu", "swiglu"]
 
 
-def norm_of(kind: Norm, width: int, learned: bool = False) -> nn.Module:
+def norm_of(kind: Norm, width: int, learned: bool = False, epsilon: float = 1e-6) -> nn.Module:
     """Layer normalisation or RMSNorm over the last axis, as published with epsilon 1e-6."""
     norm = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}[kind]
-    return norm(width, eps=1e-6, elementwise_affine=learned)
+    return norm(width, eps=epsilon, elementwise_affine=learned)
 
 
 class Attention(nn.Module):

@@ -5,6 +5,10 @@
     field = fg.load_pretrained("256x256_diffusion_uncond.pt", format="adm")
     samples = fg.sample(field, (4, *field.shape), solver=fg.solvers.build("auto", steps=50))
 
+    field = fg.load_pretrained("SiT-XL-2-256x256.pt", format="sit")
+    rule, labels = fg.guidance.build("cfg", field, w=4.0), torch.tensor([207, 360])
+    latents = fg.sample(rule, (2, *field.shape), labels, solver=fg.solvers.build("heun", steps=25))
+
 Only tensors are read: no code of a file is ever run. A format knows the names and shapes in its files; it makes of them
 an :class:`Imported`, the components that the tensors belong to and the tensors under the names they have here. A file
 that leaves one tensor unused, or one missing, is refused.
@@ -13,6 +17,9 @@ To add a format, write a file here (or anywhere that is imported)::
 
     @fg.pretrained.register("mine")
     def mine(tensors: Mapping[str, Tensor], size: Sequence[int] | None = None) -> fg.pretrained.Imported: ...
+
+One whose second parameter is ``config`` reads folders as diffusers saves them, and is given the tensors in one and the
+mapping that is its ``config.json``.
 """
 
 from ..registry import import_siblings

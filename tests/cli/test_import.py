@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import published_adm
+import published_dit
 import pytest
 import torch
 from command_line import Run
 from published_adm import Facts
+from safetensors.torch import load_file
 
 import flowguide as fg
 
@@ -42,6 +44,29 @@ def test_a_published_model_is_sampled_as_a_run(files: Run) -> None:
     guided = ["guidance=classifier", "guidance.base=conditional", "guidance.classifier=runs/classifier"]
     assert files("sample", "runs/model", *guided, *few).code == 0
     assert "was trained without" in files("sample", "runs/model", *few).sentence
+
+
+@pytest.mark.parametrize("format", ["dit", "sit", "diffusers_dit"])
+def test_a_published_transformer_is_sampled_as_a_run(run: Run, format: str) -> None:
+    facts = published_dit.Facts()
+    if format == "diffusers_dit":
+        published_dit.write_folder(Path("model"), *published_dit.random_folder(facts))
+        file, options = "model", {}
+    else:
+        torch.save(published_dit.random_file(facts), "model.pt")
+        file, options = "model.pt", {"heads": 3}
+    words = [f"{name}={value}" for name, value in options.items()]
+    ended = run("import", file, f"format={format}", *words, "out=runs/model")
+    assert ended.code == 0, ended
+    field, same = fg.load("runs/model", device="cpu"), fg.load_pretrained(file, format, device="cpu", **options)
+    assert (field.path, field.predicts) == (same.path, same.predicts)
+    x, t, y = torch.randn(3, 4, 6, 6), torch.tensor([0.1, 0.6, 0.9]), torch.tensor([0, 4, 5])
+    torch.testing.assert_close(field(x, t, y).velocity, same(x, t, y).velocity, rtol=1e-4, atol=1e-4)
+    ended = run("sample", "runs/model", "guidance.w=2", "num=2", "solver.steps=3", "device=cpu")
+    assert ended.code == 0, ended
+    (written,) = Path("runs/model/samples").iterdir()  # latents, of which there is no picture
+    assert written.name in ended.out
+    assert load_file(written)["data"].shape == (2, 4, 6, 6)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"norm": "rms", "qk_norm": True, "activation": "swiglu"},
     {"positions": "rope", "registers": 3},
     {"positions": "both", "mlp_ratio": 2.5, "time_scale": 1.0},
+    {"closed_frequencies": True, "feed_epsilon": 0.1},
 ]
 
 
@@ -76,6 +77,19 @@ def test_published_sizes(size: str, millions: float) -> None:
     # What is published counts the fixed positions of 16 x 16 patches.
     count = sum(p.numel() for p in network.parameters()) + 256 * network.design.width
     assert round(count / 1e6, 1) == millions
+
+
+def test_a_network_without_a_null_label_needs_labels() -> None:
+    network = build(num_classes=5, null_label=False)
+    assert network.needs_condition
+    assert network.null(2) is None
+    assert len(network.condition.label.weight) == 5
+    x, t = torch.zeros(2, 3, 4, 4), torch.tensor(0.5)
+    with pytest.raises(ValueError, match="this dit has no null condition, so it predicts nothing without one"):
+        network(x, t)
+    assert not build(null_label=False).needs_condition  # it takes no labels
+    with pytest.raises(ValueError, match=r"label 5 is not one of the 5 classes 0 to 4; the nearest is 4$"):
+        network(x, t, torch.tensor([5, 0]))
 
 
 def test_sizes_and_what_overrides_them() -> None:
