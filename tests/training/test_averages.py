@@ -419,6 +419,6 @@ def test_says_what_is_wrong(tmp_path: Path, changes: dict, words: str) -> None:
 
 
 def test_thirty_two_snapshots_unless_told_otherwise() -> None:
-    options = training.TrainingOptions(ema_lengths=[0.1], steps=3200, ema_lengths=[0.05])
+    options = training.TrainingOptions(steps=3200, ema_lengths=[0.05])
     assert sum(options.is_snapshot(step) for step in range(1, 3201)) == 32
     assert all(training.TrainingOptions(ema_lengths=[0.1], steps=7).is_snapshot(step) for step in range(1, 8))
