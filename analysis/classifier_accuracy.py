@@ -40,7 +40,7 @@ class Config:
     draws: int = 8
     seed: int = 0
     device: str = "auto"
-    ema: bool = True
+    ema: bool | float = True
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -50,7 +50,7 @@ class Config:
     probes: int = 4
     seed: int = 0
     device: str = "auto"
-    ema: bool = True
+    ema: bool | float = True
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -4,17 +4,21 @@
     python analysis/quality_vs_w.py runs/digits 'guidance.w=[0,1,2,4]' 'seeds=[0,1,2,3,4]' solver.steps=20
     python analysis/quality_vs_w.py runs/digits 'rules=[cfg,apg,{name: interval, low: 0.6}]'
     python analysis/quality_vs_w.py runs/digits rules=every 'metrics=[frechet_distance,precision,recall]'
+    python analysis/quality_vs_w.py runs/digits 'ema=[0.03,0.05,0.1,0.2]'
 
 A line is the mean over seeds, the band one standard deviation to each side, the dashed line real held-out data. Several
-rules are drawn over one another, from the same checkpoint and the same noise, with a table of each at its best.
-Points that 'flowguide evaluate' or this script has measured before are not measured again. Settings: recipes/analysis/
-quality_vs_w.yaml. Writes quality_vs_w.png, .pdf and quality.csv, .json into RUN/analysis; of several rules,
-quality_of_rules.png, .pdf, .csv and .json.
+rules are drawn over one another, from the same checkpoint and the same noise, with a table of each at its best; so are
+several averages of the weights, against w and against their lengths, of a run that keeps snapshots of averages
+('flowguide ema --help'); true is the run's own average. Points that 'flowguide evaluate' or this script has measured
+before are not measured again. Settings: recipes/analysis/quality_vs_w.yaml. Writes quality_vs_w.png, .pdf and
+quality.csv, .json into RUN/analysis; of several rules, quality_of_rules.png, .pdf, .csv and .json; of several averages,
+quality_of_averages likewise.
 """
 
 from pathlib import Path
 from typing import Any
 
+import quality_of_averages
 import quality_of_rules
 
 from flowguide import drawing, metrics
@@ -25,6 +29,10 @@ from flowguide.evaluation import EvaluateConfig, Row, evaluate, summarise, write
 def quality_vs_w(settings: dict[str, Any], folder: Path) -> list[Row]:
     """Measure, write the tables, draw the figure; the rows that were measured."""
     rules, every = settings.pop("rules"), settings.pop("every")
+    if isinstance(settings["ema"], list):
+        if rules is not None:
+            raise ValueError("several averages or several rules, but not both: ema=[...] is of the rule in 'guidance'")
+        return quality_of_averages.quality_of_averages(settings, folder)
     if rules is not None:
         return quality_of_rules.quality_of_rules(settings, every if rules == "every" else rules, folder)
     config = EvaluateConfig.of(settings)

@@ -33,7 +33,7 @@ class Config:
     repeats: int = 3
     seed: int = 0
     device: str = "auto"
-    ema: bool = True
+    ema: bool | float = True
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -51,7 +51,7 @@ class Config:
     num: int = 2000
     seed: int = 0
     device: str = "auto"
-    ema: bool = True
+    ema: bool | float = True
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ class Config:
     cells: int = 64
     seed: int = 0
     device: str = "auto"
-    ema: bool = True
+    ema: bool | float = True
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> list[Tensor]:
 
 
 def _rounds(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, ...]:
-    """The rounds of Philox, on int64 tensors or, for a single counter in a hundredth of the time, on Python's integers."""
+    """The rounds of Philox: on int64 tensors, or for a single counter, in far less time, on Python's integers."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):

@@ -29,6 +29,7 @@ FLOORS = {
     "evaluation": 5,
     "drawing": 5,
     "cli": 6,
+    "__main__": 7,
 }
 
 

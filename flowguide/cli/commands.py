@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import guidance, solvers, training
 from ..fields import Field, Posterior
 from ..options import check_options
+from .main import is_first
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class SampleConfig:
         cond: A label, a list of num labels, or None for all classes in turn.
         seed: Of the noise.
         batch_size: Samples per evaluation of the network.
-        device, ema, imports: Where, with which weights, with whose components.
+        device, ema, imports: Where, with which weights (see :func:`flowguide.load`), with whose components.
     """
 
     run: str
@@ -40,7 +41,7 @@ class SampleConfig:
     seed: int = 0
     batch_size: int = 256
     device: str = "auto"
-    ema: bool = True
+    ema: bool | float = True
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -54,16 +55,20 @@ class SampleConfig:
         w = self.guidance.get("w") if self.guidance else None
         weight = f"_w{w:g}" if isinstance(w, (int, float)) else ""
         rule = self.guidance["name"] if self.guidance else "unguided"
-        return f"{rule}{weight}_{self.solver['name']}{self.solver.get('steps', '')}_seed{self.seed}"
+        average = "" if isinstance(self.ema, bool) else f"_ema{self.ema:g}"
+        return f"{rule}{weight}_{self.solver['name']}{self.solver.get('steps', '')}_seed{self.seed}{average}"
 
 
 def train(settings: dict[str, Any], folder: Path) -> None:
     """Train, and say what to do next."""
     shown = _relative(folder)
+    show = not settings.pop("quiet", False)
     try:
-        model = training.train({**settings, "run": str(shown), "out": str(shown)}, shown)
+        model = training.train({**settings, "run": str(shown), "out": str(shown)}, shown, show)
     except training.Interrupted as stop:
         raise training.Interrupted(f"{stop}. Everything is in {shown}") from None
+    if not is_first():
+        return
     print(f"trained: {shown}")
     if isinstance(model, Field):
         print(f"next:    flowguide sample {shown}    or    flowguide evaluate {shown}")

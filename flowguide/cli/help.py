@@ -6,6 +6,7 @@ flowguide: guided flow-matching and score-SDE generative models
   flowguide train RECIPE [setting=value ...]      train a model          -> runs/RECIPE
   flowguide sample RUN [setting=value ...]        draw samples from it   -> RUN/samples
   flowguide evaluate RUN [setting=value ...]      measure it against w   -> RUN/evaluation
+  flowguide ema RUN --sigma-rel 0.05              average its weights over another length
   flowguide import FILE format=... out=...        make a run of a published model
   flowguide list [KIND]                           what there is to choose from
   flowguide COMMAND --help                        more about one of them
@@ -34,8 +35,13 @@ how to weigh the times   objective=dsm objective.weighting=min_snr
 from data to data        source=eight_gaussians              (what the flow starts from; default: noise)
 set the training         training.steps=3000 training.batch_size=256 training.learning_rate=1e-3
                          training.ema=0.999 training.warmup=100 training.save_every=500
+make it fast             training.precision=bfloat16 training.compile=true training.optimizer=muon
+fit it into memory       training.accumulate=4 network.checkpointing=true
+on several GPUs          torchrun --nproc-per-node 8 -m flowguide train RECIPE [training.parallel=fsdp]
+keep averages            'training.ema_lengths=[0.05,0.1]' training.snapshot_every=100   (see: flowguide ema --help)
 what is predicted        predicts=velocity | score | noise | data | v | edm (sigma_data=0.5)
-where and how            run=runs/mine seed=1 device=cuda fresh=true (start over)
+where and how            run=runs/mine seed=1 device=cuda fresh=true (start over) training.log=wandb --quiet
+with other settings      --allow       (go on with the run in the folder nevertheless, taking what fits)
 your own components      imports=[my_module]
 sweep                    --multirun objective.label_dropout=0.05,0.1,0.2,0.5
 look without running     --cfg job
@@ -61,7 +67,8 @@ a rule within a rule     guidance=interval guidance.w=3 guidance.low=0.2 guidanc
 solver                   solver=auto solver.steps=20   (see: flowguide list solvers)
 what                     num=64 cond=7 cond=[0,1,2,3] with num=4; default: all classes in turn
 randomness               seed=0: sample i of a seed is the same in every batch
-the rest                 out=folder batch_size=256 device=cuda ema=false imports=[my_module]
+which weights            ema=true, false (those of the last step), or the width of another average: ema=0.05
+the rest                 out=folder batch_size=256 device=cuda imports=[my_module]
 
 for example:
   flowguide sample runs/digits guidance.w=2
@@ -77,16 +84,36 @@ Measure a trained run at several guidance weights: Frechet distance, Inception-s
 features of a classifier that flowguide trains on the run's own data set, once, and keeps. Prints a table and writes
 RUN/evaluation/quality.csv and .json. Finished points are kept: asked again, they cost nothing.
 
-weights                  'guidance.w=[0,1,2,4]'
+guidance weights         'guidance.w=[0,1,2,4]'
 seeds                    'seeds=[0,1,2]' gives means and standard deviations
 samples                  num=1000; default: as many as there are held-out data
 guidance, solver         guidance=cfg solver=auto solver.steps=10
 w as a shape in time     guidance=schedule guidance.shape=cosine guidance.rule=cfg
-the rest                 out=folder batch_size=256 device=cuda ema=false imports=[my_module]
+which weights            ema=true, false (those of the last step), or the width of another average: ema=0.05
+the rest                 out=folder batch_size=256 device=cuda imports=[my_module]
 
 for example:
   flowguide evaluate runs/digits
   flowguide evaluate runs/digits 'guidance.w=[1,1.5,2]' 'seeds=[0,1,2]' solver=euler solver.steps=40
+"""
+
+EMA = """\
+flowguide ema RUN --sigma-rel WIDTH [--step STEP]
+
+Average the weights of a trained run over another length, from the snapshots that it keeps if it is trained with
+'training.ema_lengths=[0.05,0.1]'. WIDTH is the standard deviation of the average's weights in time over the length of
+the run, up to 0.2887; several make several files. They go to RUN/averages, and are checkpoints for every command.
+What is printed is the share of what averaging does to the last weights that the new average is expected to miss.
+
+widths                   --sigma-rel 0.05    sigma_rel=0.05    'sigma_rel=[0.03,0.05,0.1]'
+up to which step         --step 1000    step=1000; default: the last snapshot's
+without a file           ema=0.05 in flowguide sample and evaluate and in the scripts of analysis/
+
+for example:
+  flowguide train digits 'training.ema_lengths=[0.05,0.1]'
+  flowguide ema runs/digits --sigma-rel 0.03
+  flowguide sample runs/digits/averages/sigma_rel-0.030.safetensors
+  python analysis/quality_vs_w.py runs/digits 'ema=[0.03,0.05,0.1,0.2]'
 """
 
 IMPORT = """\
@@ -128,6 +155,6 @@ def of(command: str) -> str:
     from .listing import KINDS
     from .recipes import names
 
-    texts = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "import": IMPORT, "list": LIST}
+    texts = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "ema": EMA, "import": IMPORT, "list": LIST}
     kinds = textwrap.fill(", ".join(KINDS), 100, subsequent_indent=" " * len("kinds: "))
     return texts[command].format(recipes=", ".join(names()), kinds=kinds)

@@ -45,8 +45,13 @@ def launch(
     from . import recipes
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("flowguide").setLevel(logging.INFO)
+    logging.getLogger("flowguide").setLevel(logging.INFO if is_first() else logging.WARNING)
     recipes.run(task, where or recipes.folder(), name, words)
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks, of those that torchrun may have started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def script(
@@ -77,6 +82,7 @@ def of_run(words: Sequence[str], example: str) -> list[str]:
         ValueError: if there is no such run; checked here, before anything is written anywhere.
     """
     from ..training import RunFolder
+    from ..training.checkpoint import is_checkpoint
 
     words = list(words)
     if words and ("=" not in words[0] or Path(words[0]).exists()) and not words[0].startswith("-"):
@@ -85,8 +91,8 @@ def of_run(words: Sequence[str], example: str) -> list[str]:
     if not runs:
         raise ValueError(f"which run? Name the folder that 'flowguide train' wrote, for example: {example}")
     home = Path(runs[-1])
-    if home.is_file():
-        home = home.parent.parent if home.parent.name == "checkpoints" else home.parent
+    if is_checkpoint(home):
+        home = home.parent.parent if home.parent.name in ("checkpoints", "averages") else home.parent
     else:
         RunFolder(home).config()
     return [*words, f"home={_quoted(str(home))}"]
@@ -106,7 +112,14 @@ def _unquoted(word: str) -> str:
 
 
 def _dispatch(words: list[str]) -> None:
-    commands = {"train": _train, "sample": _sample, "evaluate": _evaluate, "import": _import, "list": _list}
+    commands = {
+        "train": _train,
+        "sample": _sample,
+        "evaluate": _evaluate,
+        "ema": _ema,
+        "import": _import,
+        "list": _list,
+    }
     if not words or words[0] in ("-h", "--help", "help"):
         print(help.USAGE, end="")
     elif words[0] == "--version":
@@ -127,7 +140,8 @@ def _train(words: Sequence[str]) -> None:
     if not words or "=" in words[0] or words[0].startswith("-"):
         raise ValueError(f"which recipe? flowguide train RECIPE (known: {', '.join(recipes.names())})")
     where, name = recipes.locate(words[0])
-    launch(commands.train, name, [f"recipe={_quoted(name)}", *words[1:]], where)
+    flags = {"--allow": "allow=true", "--quiet": "quiet=true"}
+    launch(commands.train, name, [f"recipe={_quoted(name)}", *(flags.get(word, word) for word in words[1:])], where)
 
 
 def _sample(words: Sequence[str]) -> None:
@@ -140,6 +154,15 @@ def _evaluate(words: Sequence[str]) -> None:
     from . import commands
 
     launch(commands.evaluate, "base/evaluate", of_run(words, "flowguide evaluate runs/digits"))
+
+
+def _ema(words: Sequence[str]) -> None:
+    import logging
+
+    from . import ema
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    ema.run(words)
 
 
 def _import(words: Sequence[str]) -> None:

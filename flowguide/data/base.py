@@ -40,6 +40,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.data)
 
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        index = index.to(self.data.device)
+        return self.data[index], None if self.labels is None else self.labels[index]
+
     def to(self, device: torch.device | str) -> "Dataset":
         """The same on another device."""
         labels = None if self.labels is None else self.labels.to(device)

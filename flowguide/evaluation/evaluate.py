@@ -34,7 +34,7 @@ class EvaluateConfig:
         num: Samples per point; None for as many as there are held-out data.
         seeds: One evaluation each.
         batch_size: Samples per evaluation of the network.
-        device, ema, imports: Where, with which weights, with whose components.
+        device, ema, imports: Where, with which weights (see :func:`flowguide.load`), with whose components.
     """
 
     run: str
@@ -48,7 +48,7 @@ class EvaluateConfig:
     seeds: Sequence[int] = (0,)
     batch_size: int = 256
     device: str = "auto"
-    ema: bool = True
+    ema: bool | float = True
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:

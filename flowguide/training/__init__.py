@@ -1,10 +1,12 @@
 """Training: the loop, moving averages, checkpoints and run folders."""
 
 from .assemble import build_dataset, build_model, device_of, load, load_generative
+from .averaging import averaged, write_averaged
 from .checkpoint import read_meta
-from .config import TrainConfig, TrainingOptions, check_seed
+from .config import TrainConfig, check_seed
 from .interruption import Interrupted
 from .models import with_models
+from .options import TrainingOptions
 from .run_folder import RunFolder
 from .samples import samples
 from .train import train
@@ -14,6 +16,7 @@ __all__ = [
     "RunFolder",
     "TrainConfig",
     "TrainingOptions",
+    "averaged",
     "build_dataset",
     "build_model",
     "check_seed",
@@ -24,4 +27,5 @@ __all__ = [
     "samples",
     "train",
     "with_models",
+    "write_averaged",
 ]

@@ -10,8 +10,10 @@ from torch import nn
 from .. import data, networks, paths
 from ..fields import NetworkField, NetworkPosterior
 from . import checkpoint
+from .averaging import averaged
 from .config import TrainConfig
 from .run_folder import RunFolder
+from .sharded import filled
 
 
 def device_of(name: str) -> torch.device:
@@ -65,28 +67,28 @@ def build_model(config: TrainConfig) -> nn.Module:
     return field
 
 
-def load(path: str | Path, ema: bool = True, device: torch.device | str = "auto") -> nn.Module:
+def load(path: str | Path, ema: bool | float = True, device: torch.device | str = "auto") -> nn.Module:
     """A trained model, ready to sample from.
 
     Args:
         path: A run folder (its newest checkpoint is taken) or a checkpoint file.
-        ema: Take the averaged weights; otherwise those of the last step.
+        ema: Take the averaged weights; False for those of the last step. A number is the relative width of the
+            power-function average to make from the run's snapshots, at the checkpoint's step if ``path`` is one.
         device: Where to put it; "auto" is the GPU if there is one.
     Returns:
         The NetworkField (or NetworkPosterior, or bare classifier) in evaluation mode, without gradients; its ``config``
         is the TrainConfig.
     Raises:
-        ValueError: if there is no such run, or its checkpoint is damaged, foreign, or of an unknown component.
+        ValueError: if there is no such run, or its checkpoint is damaged, foreign, or of an unknown component, or there
+            are no snapshots to make the average from.
     """
-    file = Path(path)
-    if not file.is_file():
-        folder = RunFolder(file)
-        folder.config()
-        newest = folder.newest()
-        if newest is None:
-            raise ValueError(f"{path} holds no checkpoint yet; train it first, or further")
-        file = newest
-    settings = checkpoint.read_meta(file)["config"]
+    if isinstance(ema, bool):
+        file = _checkpoint(path)
+        settings = checkpoint.read_meta(file)["config"]
+        tensors = checkpoint.read_tensors(file, "ema." if ema else "model.")
+    else:
+        made = averaged(path, ema)
+        file, settings, tensors = Path(path), made.config, made.tensors
     try:
         config = TrainConfig.of(settings)
         if config.shape is None:
@@ -96,12 +98,12 @@ def load(path: str | Path, ema: bool = True, device: torch.device | str = "auto"
         imports = settings.get("imports")
         hint = f"; its recipe imports {', '.join(imports)}: import that first (imports={imports})" if imports else ""
         raise ValueError(f"{file} cannot be built: {error}{hint}") from None
-    restore(model, checkpoint.read_tensors(file, "ema." if ema else "model."), file)
+    restore(model, tensors, file)
     model.config = config
     return model.to(device_of(str(device))).eval().requires_grad_(False)
 
 
-def load_generative(path: str | Path, ema: bool = True, device: torch.device | str = "auto") -> NetworkField:
+def load_generative(path: str | Path, ema: bool | float = True, device: torch.device | str = "auto") -> NetworkField:
     """As :func:`load`; ValueError if the run is a classifier's."""
     model = load(path, ema, device)
     if not isinstance(model, NetworkField):
@@ -109,11 +111,39 @@ def load_generative(path: str | Path, ema: bool = True, device: torch.device | s
     return model
 
 
-def restore(model: nn.Module, tensors: Mapping[str, torch.Tensor], file: Path) -> None:
-    """Put ``tensors`` into the model; ValueError naming the first that does not fit."""
+def _checkpoint(path: str | Path) -> Path:
+    """The file itself, or the newest of a run folder."""
+    file = Path(path)
+    if checkpoint.is_checkpoint(file):
+        if "lengths" in checkpoint.read_meta(file):
+            raise ValueError(
+                f"{file} is a snapshot of averages, and no checkpoint; load the run, with ema=0.05 or another width"
+            )
+        return file
+    folder = RunFolder(file)
+    folder.config()
+    newest = folder.newest()
+    if newest is None:
+        raise ValueError(f"{path} holds no checkpoint yet; train it first, or further")
+    return newest
+
+
+def restore(model: nn.Module, tensors: Mapping[str, torch.Tensor], file: Path, strict: bool = True) -> None:
+    """Put ``tensors`` into the model, each rank its share if it is sharded.
+
+    Args:
+        model: Filled in place.
+        tensors: Whole, by name.
+        file: Where they come from, for messages.
+        strict: Whether all must fit; otherwise those that do not are left out.
+    Raises:
+        ValueError: naming the first that does not fit, if ``strict``.
+    """
     state = model.state_dict()
-    for name in [*state, *tensors]:
-        ours, theirs = (tuple(t[name].shape) if name in t else "absent" for t in (state, tensors))
-        if ours != theirs:
+    for name in {**state, **dict.fromkeys(tensors)}:
+        given = tensors.get(name)
+        ours, theirs = ("absent" if each is None else tuple(each.shape) for each in (state.get(name), given))
+        if ours == theirs:
+            filled(state[name], given)
+        elif strict:
             raise ValueError(f"{file} does not fit its own configuration: {name} is {theirs} there and {ours} here")
-    model.load_state_dict(tensors)

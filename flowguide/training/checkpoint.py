@@ -1,68 +1,199 @@
-"""Checkpoint files: tensors in safetensors, and in its header the JSON that names the components they belong to.
+"""Checkpoints: tensors in safetensors, and beside them the JSON that names the components they belong to.
 
-Nothing in a checkpoint is ever run: components are looked up by their registered names. A file is written under
-another name, flushed to the disk and then renamed, so that a file with a checkpoint's name is a whole checkpoint.
+Nothing in a checkpoint is ever run: components are looked up by their registered names. One is written under another
+name, flushed to the disk and then renamed, so that what has a checkpoint's name is a whole checkpoint. It is
+
+- a file, ``step-00001000.safetensors``, the JSON in its header; or
+- where every rank holds a share of each tensor, a folder, ``step-00001000``, to which each has written its own by
+  torch's distributed checkpoint, and ``meta.json``. It reads as the file does, on any number of ranks.
 """
 
 import json
 import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from .ranks import Ranks
+
 FORMAT = 1
 _KEY = "flowguide"
+_SHARES = "DCP_SHARDING_INFO"  # where torch's distributed checkpoint notes the place of a share in its tensor
 
 
-def write(file: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write a checkpoint atomically.
+class Unwritten(OSError):
+    """A checkpoint could not be written, for want of space or of permission; the ones before are as they were."""
+
+
+def write(file: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically, as a file.
 
     Args:
         file: Its name.
         tensors: What to keep.
         meta: JSON-compatible facts, the configuration among them.
+    Raises:
+        Unwritten: if it could not be.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     part = file.with_name(f".{file.name}.part")
-    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    # By way of the host: a change of layout on the device would be a second copy there.
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         save_file(contiguous, part, metadata={_KEY: json.dumps({"format": FORMAT, **meta})})
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
+        _flush(part)
         os.replace(part, file)
+    except (SafetensorError, OSError) as error:
+        raise Unwritten(f"{file} could not be written: {error}") from None
     finally:
         part.unlink(missing_ok=True)
 
 
-def read_meta(file: Path) -> dict[str, Any]:
-    """The JSON of a checkpoint; ValueError that says what is wrong if the file is not a whole one of ours."""
-    from safetensors import SafetensorError, safe_open
+def write_shares(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], ranks: Ranks) -> None:
+    """Write a checkpoint atomically, as a folder, every rank its share; all of them have to call.
 
-    if not file.is_file():
-        raise ValueError(f"there is no checkpoint {file}")
+    Args:
+        folder: Its name.
+        tensors: What to keep, of which each rank may hold a share.
+        meta: JSON-compatible facts, the configuration among them.
+        ranks: Who writes.
+    Raises:
+        Unwritten: if it could not be, by any of them.
+    """
+    from torch.distributed import checkpoint as distributed
+
+    part = folder.with_name(f".{folder.name}.part")
+    if ranks.first:
+        shutil.rmtree(part, ignore_errors=True)
+    ranks.wait()
+    error: Exception | None = None
     try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
+        writer = distributed.HuggingFaceStorageWriter(str(part), save_distributed=True)
+        distributed.save(dict(tensors), storage_writer=writer)
+        if ranks.first:
+            (part / "meta.json").write_text(json.dumps({"format": FORMAT, **meta}))
+            for file in part.iterdir():
+                _flush(file)
+    except (OSError, distributed.CheckpointException) as failure:
+        error = failure
+    failed = ranks.any(error is not None)
+    if ranks.first:
+        if failed:
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            os.replace(part, folder)
+    ranks.wait()
+    if failed:
+        raise Unwritten(f"{folder} could not be written: {error or 'another rank says why'}")
+
+
+def _flush(file: Path) -> None:
+    """To the disk, before its name says that it is whole."""
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path looks like a checkpoint, and not like the folder of a run."""
+    return path.is_file() or (path / "meta.json").is_file()
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint, of either form."""
+    if not path.is_dir():
+        path.unlink()
+        return
+    # Renamed first: with half of its files it would still look like one.
+    gone = path.with_name(f".{path.name}.gone")
+    os.replace(path, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """The JSON of a checkpoint; ValueError that says what is wrong if it is not a whole one of ours."""
+    from safetensors import SafetensorError
+
+    if not is_checkpoint(path):
+        raise ValueError(f"there is no checkpoint {path}")
+    try:
+        metadata = {}
+        for file in _files(path):
+            with _opened(file) as opened:
+                metadata = opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(
-            f"{file} is not a whole checkpoint: it is truncated or no safetensors file ({error})"
+            f"{path} is not a whole checkpoint: it is truncated or no safetensors file ({error})"
         ) from None
     try:
-        meta = json.loads(metadata[_KEY])
+        meta = json.loads((path / "meta.json").read_text() if path.is_dir() else metadata[_KEY])
         version = meta["format"]
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{file} is a safetensors file, but not a checkpoint written by flowguide") from None
+        raise ValueError(f"{path} is a safetensors file, but not a checkpoint written by flowguide") from None
     if version != FORMAT:
-        raise ValueError(f"{file} has checkpoint format {version}; this flowguide reads format {FORMAT}")
+        newer = isinstance(version, int) and version > FORMAT
+        hint = ": a newer one wrote it, so update flowguide" if newer else ""
+        raise ValueError(f"{path} has checkpoint format {version}; this flowguide reads format {FORMAT}{hint}")
     return meta
 
 
-def read_tensors(file: Path, prefix: str = "") -> dict[str, Tensor]:
+class Stored(Mapping[str, Tensor]):
+    """The tensors of a checkpoint, whole, each read when it is asked for.
+
+    Args:
+        path: Of the checkpoint.
+        prefix: What their names begin with; it is taken off.
+    """
+
+    def __init__(self, path: Path, prefix: str = "") -> None:
+        self._prefix = prefix
+        self._places: dict[str, list[tuple[Path, list[int]]]] = defaultdict(list)
+        for file in _files(path):
+            with _opened(file) as opened:
+                offsets = json.loads((opened.metadata() or {}).get(_SHARES, "{}"))
+                for name in opened.keys():  # noqa: SIM118, it is no dictionary
+                    if name.startswith(prefix):
+                        place = file, offsets.get(name, {}).get("saved_offsets", [])
+                        self._places[name.removeprefix(prefix)].append(place)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._places:
+            raise KeyError(name)
+        shares = []
+        for file, offsets in self._places[name]:
+            with _opened(file) as opened:
+                shares.append((opened.get_tensor(self._prefix + name), offsets))
+        if len(shares) == 1:
+            return shares[0][0]
+        shape = [max(ends) for ends in zip(*(map(sum, zip(s.shape, at, strict=True)) for s, at in shares), strict=True)]
+        whole = shares[0][0].new_empty(shape)
+        for share, offsets in shares:
+            window = tuple(slice(at, at + size) for at, size in zip(offsets, share.shape, strict=True))
+            whole[window] = share
+        return whole
+
+
+def read_tensors(path: Path, prefix: str = "") -> Stored:
     """The tensors of a checkpoint whose names begin with ``prefix``, which is taken off."""
+    return Stored(path, prefix)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+
+
+def _opened(file: Path) -> Any:
     from safetensors import safe_open
 
-    with safe_open(file, framework="pt") as opened:
-        names = [name for name in list(opened.keys()) if name.startswith(prefix)]
-        return {name.removeprefix(prefix): opened.get_tensor(name) for name in names}
+    return safe_open(file, framework="pt")

@@ -10,12 +10,17 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """While it is open, the first Ctrl-C or SIGTERM only sets ``requested``; a second one stops at once."""
+    """While it is open, the first Ctrl-C or SIGTERM only sets ``requested``; a second one stops at once.
+
+    Args:
+        patient: Whether later ones are to be as the first: torchrun passes on what the terminal has sent already.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
+    def __init__(self, patient: bool = False) -> None:
         self.requested = False
+        self.patient = patient
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
@@ -26,7 +31,8 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        self._restore()
+        if not self.patient:
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

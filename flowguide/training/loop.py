@@ -5,7 +5,9 @@ generator's state, and a run that was interrupted goes on as if it had not been,
 """
 
 import logging
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +16,24 @@ from ..data import Dataset
 from ..objectives import Objective
 from ..randomness import derive
 from . import checkpoint
-from .assemble import restore
+from .averages import Averages
+from .batches import Order, Shards
 from .config import TrainConfig
-from .ema import EMA
 from .interruption import Interrupted, Interruption
+from .logs import Nowhere, Writer, writer_to
+from .optimizers import Optimizers
+from .parallel import Loss, network_of, replicated, shard, summing
 from .progress import Diverged, Progress
+from .ranks import is_loss_of_a_rank
 from .run_folder import RunFolder
+from .sharded import whole
+from .state import put_back, state
 
 log = logging.getLogger(__name__)
 
-_ORDER, _STEP, _SOURCE = 0, 1, 2  # the streams of a seed: order of the data, all in a step, order of the source
+Watch = Callable[[int, nn.Module, Writer], None]
+
+_SOURCE = 2  # the stream of a seed for the order of the source; those of a batch are in batches.py
 
 
 def fit(
@@ -34,6 +44,7 @@ def fit(
     run: RunFolder,
     show: bool = True,
     source: Dataset | None = None,
+    watch: Watch | None = None,
 ) -> nn.Module:
     """Train ``model`` from the newest checkpoint of ``run``, or from the start, and return the averaged model.
 
@@ -42,119 +53,119 @@ def fit(
         objective: Gives the loss.
         dataset: On the same device.
         config: How to train, and from which seed; kept in every checkpoint, so that each can be loaded by itself.
-        run: Where checkpoints and logs go.
-        show: Show the progress bar.
+        run: Where checkpoints and logs go, and whose ranks train.
+        show: Show how it goes.
         source: What the flow is to start from, on the same device; None for Gaussian noise.
+        watch: Called after every step with its number, the averaged model and the log.
     Raises:
-        ValueError: if the loss becomes infinite or NaN; names the step. The last good checkpoint stays.
+        ValueError: if loss or gradient stay infinite or NaN (the last good checkpoint stays), a process of the run
+            goes away, or the last checkpoint cannot be written.
         Interrupted: on Ctrl-C or SIGTERM, after a checkpoint is written.
     """
-    options, seed = config.options, config.seed
-    device = next(model.parameters()).device
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
-    )
-    ema = EMA(model, options.ema)
-    step = _resume(run, model, ema, optimizer, device)
+    options, ranks = config.options, run.ranks
+    shards = Shards.of(options, ranks, config.seed)
+    order = Order(dataset, options.batch_size, config.seed)
+    starts = Order(source, options.batch_size, derive(config.seed, _SOURCE)) if source else None
+    averages = Averages(model, options.ema, options.ema_warmup, options.ema_lengths)
+    if options.parallel == "fsdp" and ranks.world > 1:
+        for each in (model, *averages.models.values()):
+            shard(each, ranks)
+    optimizers = Optimizers(model, options)
+    step = _resume(run, model, averages, optimizers, strict=not config.allow)
     if step >= options.steps:
         log.info("%s is trained already, to step %d of %d", run.folder, step, options.steps)
-        return ema.model
+        return averages.model
     if step:
         log.info("going on from step %d", step)
-    batches = Batches(dataset, options.batch_size, seed)
-    starts = Batches(source, options.batch_size, derive(seed, _SOURCE)) if source else None
+    device = next(model.parameters()).device
     generator = torch.Generator(device)
+    if options.compile:
+        network_of(model).compile()
+    loss_of = Loss(model, objective, options.precision == "bfloat16")
+    loss_of = loss_of if options.parallel == "fsdp" else replicated(loss_of, ranks)
     model.train()
 
-    with Interruption() as interruption, Progress(run.logs, options.steps, step, options.batch_size, show) as progress:
+    writer = writer_to(options.log, run.logs, step) if ranks.first else Nowhere()
+    progress = Progress(writer, options.steps, step, options.batch_size, show and ranks.first, options.skips)
+    with _explained(run), _rounding(options.tf32), Interruption(patient=ranks.world > 1) as interruption, progress:
         while step < options.steps:
-            data, labels = batches[step]
-            generator.manual_seed(derive(seed, _STEP, step))
-            torch.manual_seed(derive(seed, _STEP, step))  # dropout layers know no other generator
-            for group in optimizer.param_groups:
-                group["lr"] = options.learning_rate_at(step)
-
-            start = starts[step][0] if starts else None
-            loss = objective(model, data=data, cond=labels, source=start, generator=generator)
-            optimizer.zero_grad()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-            optimizer.step()
-            ema.update(step)
+            optimizers.zero_grad()
+            losses = []
+            for passed in range(options.accumulate):
+                number = step * options.accumulate + passed
+                generator.manual_seed(shards.seed_of(number))
+                torch.manual_seed(shards.seed_of(number))  # dropout layers know no other generator
+                data, labels = dataset[shards.rows(order, number)]
+                start = source[shards.rows(starts, number)][0] if source else None
+                with summing(loss_of, last=passed == options.accumulate - 1):
+                    loss = loss_of(data, labels, start, generator)
+                    (loss / options.accumulate).backward()
+                losses.append(loss.detach())
+            norm = whole(nn.utils.clip_grad_norm_(model.parameters(), options.clip))
+            rate = optimizers.step(step, finite=norm.isfinite())
+            averages.update(step)
             step += 1
 
-            try:
-                progress.step(step, loss, norm, optimizer.param_groups[0]["lr"], objective.report)
-                if step % options.save_every == 0 or step == options.steps or interruption.requested:
-                    progress.flush()  # before the file is written: a checkpoint is never of a run gone wrong
-                    run.save(step, _state(model, ema, optimizer), config.settings(), options.keep)
-            except Diverged as error:
-                raise _explain(error, run) from None
-            if interruption.requested and step < options.steps:
+            progress.step(step, ranks.mean(torch.stack(losses).mean()), norm, rate, objective.report)
+            stop = ranks.any(interruption.requested)
+            if options.is_snapshot(step):
+                run.save_snapshot(step, averages.snapshot(), config.settings())
+            if step % options.save_every == 0 or step == options.steps or stop:
+                progress.flush()  # before the file is written: a checkpoint is never of a run gone wrong
+                _save(run, step, state(model, averages, optimizers), config, last=stop or step == options.steps)
+            if watch is not None:
+                watch(step, averages.model, writer)
+            if stop and step < options.steps:
                 raise Interrupted(f"stopped after step {step} of {options.steps}; the same command goes on from there")
-    return ema.model
+    return averages.model
 
 
-class Batches:
-    """Batch number ``step`` of endless reshuffled passes through the data; any batch is known without the ones before.
-
-    Args:
-        dataset: On the device where batches are wanted.
-        batch_size: At most the size of the data set; a short rest at the end of an epoch is left out.
-        seed: Fixes the order.
-    """
-
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int) -> None:
-        if batch_size > len(dataset):
-            raise ValueError(
-                f"training.batch_size={batch_size} is more than the {len(dataset)} samples of {dataset.name}"
-            )
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.seed = seed
-        self.per_epoch = len(dataset) // batch_size
-        self._epoch = -1
-        self._order = torch.empty(0)
-
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor | None]:
-        epoch, position = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(derive(self.seed, _ORDER, epoch))
-            self._epoch = epoch
-            self._order = torch.randperm(len(self.dataset), generator=generator).to(self.dataset.data.device)
-        chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
-        labels = self.dataset.labels
-        return self.dataset.data[chosen], None if labels is None else labels[chosen]
-
-
-def _state(model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Everything that a run needs to go on, as one flat dictionary of tensors."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"ema.{name}": tensor for name, tensor in ema.model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        tensors |= {f"optimizer.{name}.{key}": value for key, value in optimizer.state[parameter].items()}
-    return tensors
-
-
-def _resume(run: RunFolder, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, device: torch.device) -> int:
+def _resume(run: RunFolder, model: nn.Module, averages: Averages, optimizers: Optimizers, strict: bool) -> int:
     """Restore everything from the newest good checkpoint; the number of steps done."""
-    file = run.newest(fall_back=True)
-    if file is None:
+    path = run.newest(fall_back=True)
+    if path is None:
         return 0
-    step = checkpoint.read_meta(file)["step"]
-    restore(model, checkpoint.read_tensors(file, "model."), file)
-    restore(ema.model, checkpoint.read_tensors(file, "ema."), file)
-    moments = checkpoint.read_tensors(file, "optimizer.")
-    for key, value in moments.items():
-        name, _, moment = key.rpartition(".")
-        parameter = model.get_parameter(name)
-        if value.shape == parameter.shape:  # in the memory format of its parameter
-            value = torch.empty_like(parameter).copy_(value)
-        optimizer.state[parameter][moment] = value.to(device)
-    return step
+    put_back(path, model, averages, optimizers, strict)
+    return checkpoint.read_meta(path)["step"]
 
 
-def _explain(error: Diverged, run: RunFolder) -> ValueError:
-    files: list[Path] = run.files()
-    kept = f"the last good checkpoint is {files[-1]}" if files else "no checkpoint had been written yet"
-    return ValueError(f"{error}; {kept}. Try a smaller training.learning_rate or training.clip")
+def _save(run: RunFolder, step: int, tensors: Mapping[str, Tensor], config: TrainConfig, last: bool) -> None:
+    """Write a checkpoint; if there is no room for it, the run goes on, and its last one has to succeed."""
+    try:
+        run.save(step, dict(tensors), config.settings(), config.options.keep)
+    except checkpoint.Unwritten as error:
+        if last:
+            raise ValueError(f"{error}; {_kept(run)}. Make room, and the same command goes on from there") from None
+        log.warning("%s; %s. The run goes on, and writes the next one as if nothing had been", error, _kept(run))
+
+
+@contextmanager
+def _explained(run: RunFolder) -> Iterator[None]:
+    """Say what is left of a run that cannot go on."""
+    try:
+        yield
+    except Diverged as error:
+        raise ValueError(f"{error}; {_kept(run)}. Try a smaller training.learning_rate or training.clip") from None
+    except RuntimeError as error:
+        if run.ranks.world == 1 or not is_loss_of_a_rank(error):
+            raise
+        raise ValueError(
+            f"another process of this run is gone, and process {run.ranks.rank} stops; {_kept(run)}, and the same "
+            f"command goes on from there"
+        ) from None
+
+
+def _kept(run: RunFolder) -> str:
+    paths: list[Any] = run.files()
+    return f"the last good checkpoint is {paths[-1]}" if paths else "no checkpoint had been written yet"
+
+
+@contextmanager
+def _rounding(tf32: bool) -> Iterator[None]:
+    """Let GPUs round the factors of float32 products to TF32, or not, while it is entered."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -18,13 +18,14 @@ from ..options import annotations_of
 from .assemble import load
 
 
-def with_models(node: Mapping[str, Any], field: Field, ema: bool = True) -> dict[str, Any]:
+def with_models(node: Mapping[str, Any], field: Field, ema: bool | float = True) -> dict[str, Any]:
     """The node of a guidance rule with every run folder replaced by the model that it holds, on the field's device.
 
     Args:
         node: ``name`` and options; options that are nodes of rules in turn are treated likewise.
         field: What the rule will guide.
-        ema: Take the averaged weights; otherwise those of the last step.
+        ema: Take the averaged weights; False for those of the last step. A number is the width of the average of the
+            field, and no other model's, which has a length of its own: for one made of it, name its file.
     Returns:
         A node for ``guidance.registry.build_from``.
     Raises:
@@ -33,6 +34,7 @@ def with_models(node: Mapping[str, Any], field: Field, ema: bool = True) -> dict
     names = guidance.names()
     if not isinstance(node, Mapping) or node.get("name") not in names:
         return node  # the registry says what is wrong with it
+    ema = ema if isinstance(ema, bool) else True
     annotations = annotations_of(guidance.registry.get(node["name"]))
     resolved = dict(node)
     for option, value in node.items():

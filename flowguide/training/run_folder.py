@@ -6,11 +6,13 @@
       config.yaml         what was asked for, resolved
       environment.json    versions, revision, machine, command
       checkpoints/        step-00003000.safetensors, ... (the newest few)
+      averages/           step-00000100.safetensors, ...: power-function averages of the weights, if any are kept
       logs/               TensorBoard
 """
 
 import json
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from torch import Tensor
 
 from . import checkpoint
 from .config import complete
+from .ranks import Ranks
+from .sharded import is_share
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,15 @@ _FREE = {
     "training.steps",
     "training.save_every",
     "training.keep",
+    "training.snapshot_every",
+    "training.accumulate",
+    "training.compile",
+    "training.parallel",
+    "training.workers",
+    "training.skips",
+    "training.log",
+    "allow",
+    "watch",
 }
 
 
@@ -47,44 +60,61 @@ class RunFolder:
 
     Args:
         folder: Where it is, or is to be.
+        ranks: Who trains; the first of them writes.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, ranks: Ranks | None = None) -> None:
         self.folder = Path(folder)
+        self.ranks = ranks or Ranks()
         self.checkpoints = self.folder / "checkpoints"
+        self.averages = self.folder / "averages"
         self.logs = self.folder / "logs"
 
-    def open(self, config: dict[str, Any], fresh: bool = False) -> None:
-        """Create the folder for ``config``, or take up the run that is in it.
+    def open(self, config: dict[str, Any], fresh: bool = False, allow: bool = False) -> None:
+        """Create the folder for ``config``, or take up the run that is in it; all ranks have to call.
 
         Args:
             config: The resolved configuration.
-            fresh: Start over, removing the checkpoints of an earlier run.
+            fresh: Start over, removing the checkpoints and averages of an earlier run.
+            allow: Go on with an earlier run even if its configuration was another.
         Raises:
             ValueError: if the folder holds a run with another configuration.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"the run folder {self.folder} is a file; choose another with run=...")
-        if fresh:
-            for file in (*self.files(), *self.logs.glob("events.*")):
-                file.unlink()
-        elif self.files():
-            before = self.config()
-            # Absent is the default: a run goes on when a component has been given a new option since.
-            real = _differences(complete(before), complete(config))
-            differing = {name: each for name, each in _differences(before, config).items() if name in real}
-            if differing:
-                name, (old, new) = next(iter(differing.items()))
-                others = (
-                    f" ({len(differing) - 1} more: {', '.join(list(differing)[1:4])})" if len(differing) > 1 else ""
-                )
-                raise ValueError(
-                    f"{self.folder} holds a run with {name}={old}, not {new}{others}; choose another folder with "
-                    f"run=..., or start over with fresh=true"
-                )
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        (self.folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+        if not fresh and self.files():
+            self._compare(config, allow)
+        self.ranks.wait()  # for all to have looked before anything is written
+        if self.ranks.first:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            # What a process that was killed had begun to write.
+            old = [*self.checkpoints.glob(".step-*"), *self.averages.glob(".*.part")]
+            if fresh:
+                old += [*self.files(), *self.averages.glob("*.safetensors"), *self.logs.glob("events.*")]
+            for path in old:
+                checkpoint.remove(path)
+            _write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+            _write_text(self.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        self.ranks.wait()
+
+    def _compare(self, config: dict[str, Any], allow: bool) -> None:
+        """ValueError, or a warning if that is allowed, if the run in the folder has another configuration."""
+        before = self.config()
+        # Absent is the default: a run goes on when a component has been given a new option since.
+        real = _differences(complete(before), complete(config))
+        differing = {name: each for name, each in _differences(before, config).items() if name in real}
+        if not differing:
+            return
+        name, (old, new) = next(iter(differing.items()))
+        others = f" ({len(differing) - 1} more: {', '.join(list(differing)[1:4])})" if len(differing) > 1 else ""
+        words = f"{self.folder} holds a run with {name}={old}, not {new}{others}"
+        if not allow:
+            raise ValueError(
+                f"{words}; choose another folder with run=..., start over with fresh=true, or go on nevertheless with "
+                f"--allow"
+            )
+        if self.ranks.first:
+            log.warning("%s; going on with what fits", words)
 
     def config(self) -> dict[str, Any]:
         """The configuration; ValueError if this is no run folder."""
@@ -101,8 +131,12 @@ class RunFolder:
         return config
 
     def files(self) -> list[Path]:
-        """The checkpoint files, oldest first."""
-        return sorted(self.checkpoints.glob("step-*.safetensors"))
+        """The checkpoints, oldest first."""
+        return sorted(self.checkpoints.glob("step-*"), key=lambda path: path.name.removesuffix(".safetensors"))
+
+    def snapshots(self) -> list[Path]:
+        """The snapshots of averages, oldest first."""
+        return sorted(self.averages.glob("step-*.safetensors"))
 
     def newest(self, fall_back: bool = False) -> Path | None:
         """The newest checkpoint; None if there is none.
@@ -121,7 +155,7 @@ class RunFolder:
                 continue
             if damage and not fall_back:
                 raise ValueError(f"{damage}; the last good checkpoint is {file}")
-            if damage:
+            if damage and self.ranks.first:
                 log.warning("%s; going on from the last good one, %s", damage, file.name)
             return file
         if damage and not fall_back:
@@ -129,12 +163,37 @@ class RunFolder:
         return None
 
     def save(self, step: int, tensors: dict[str, Tensor], config: dict[str, Any], keep: int) -> Path:
-        """Write the checkpoint of ``step`` and remove all but the newest ``keep``."""
-        file = self.checkpoints / f"step-{step:08d}.safetensors"
-        checkpoint.write(file, tensors, {"step": step, "config": config})
-        for old in self.files()[:-keep]:
-            old.unlink()
+        """Write the checkpoint of ``step`` and remove all but the newest ``keep``; all ranks have to call.
+
+        Raises:
+            Unwritten: if there is no room for it; those before are then left.
+        """
+        path, meta = self.checkpoints / f"step-{step:08d}", {"step": step, "config": config}
+        if any(is_share(tensor) for tensor in tensors.values()):
+            checkpoint.write_shares(path, tensors, meta, self.ranks)
+        elif self.ranks.first:
+            path = path.with_suffix(".safetensors")
+            checkpoint.write(path, tensors, meta)
+        if self.ranks.first:
+            for old in self.files()[:-keep]:
+                checkpoint.remove(old)
+        return path
+
+    def save_snapshot(self, step: int, tensors: dict[str, Tensor], config: dict[str, Any]) -> Path:
+        """Write the power-function averages as they are after ``step`` steps."""
+        file = self.averages / f"step-{step:08d}.safetensors"
+        if not self.ranks.first:
+            return file
+        self.averages.mkdir(exist_ok=True)
+        checkpoint.write(file, tensors, {"step": step, "config": config, "lengths": config["training"]["ema_lengths"]})
         return file
+
+
+def _write_text(file: Path, text: str) -> None:
+    """At once: a process that is killed leaves the old file or the new one, and not a half."""
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(text)
+    os.replace(part, file)
 
 
 def environment() -> dict[str, Any]:

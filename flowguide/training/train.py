@@ -13,6 +13,7 @@ from ..randomness import derive
 from .assemble import build_dataset, build_model, device_of, with_data_options
 from .config import TrainConfig
 from .loop import fit
+from .ranks import joined
 from .run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 def train(settings: Mapping[str, Any], folder: Path | str, show: bool = True) -> nn.Module:
     """Train what a recipe describes, in ``folder``; a run that is there already goes on.
+
+    Under ``torchrun`` all its processes train together.
 
     Args:
         settings: A recipe, resolved: see :class:`TrainConfig`.
@@ -31,7 +34,12 @@ def train(settings: Mapping[str, Any], folder: Path | str, show: bool = True) ->
         ValueError: if anything in the recipe is wrong; Interrupted on Ctrl-C.
     """
     config = TrainConfig.of(settings)
-    device = device_of(config.device)
+    with joined() as ranks:
+        return _train(config, RunFolder(folder, ranks), show)
+
+
+def _train(config: TrainConfig, run: RunFolder, show: bool) -> nn.Module:
+    device = device_of(run.ranks.device(config.device))
     objective = objectives.registry.build_from(config.objective)
     dataset = build_dataset(config, "train")
     source = None if config.source is None else data.registry.build_from(config.source, split="train")
@@ -40,16 +48,16 @@ def train(settings: Mapping[str, Any], folder: Path | str, show: bool = True) ->
     config = with_data_options(config, dataset)
     torch.manual_seed(derive(config.seed))
     model = build_model(config).to(device)
-    run = RunFolder(folder)
-    run.open(config.settings(), fresh=config.fresh)
-    log.info(
+    run.open(config.settings(), config.fresh, config.allow)
+    log.log(
+        logging.INFO if run.ranks.first else logging.DEBUG,
         "training %s (%.2f M parameters) on %s, %d samples of shape %s; %s, %d threads; in %s",
         config.network["name"],
         sum(p.numel() for p in model.parameters()) / 1e6,
         dataset.name,
         len(dataset),
         "x".join(map(str, dataset.shape)),
-        device,
+        device if run.ranks.world == 1 else f"{run.ranks.world} processes, the first on {device}",
         torch.get_num_threads(),
         run.folder,
     )

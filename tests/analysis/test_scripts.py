@@ -90,6 +90,39 @@ def test_quality_of_several_rules(run: Path, capsys) -> None:
     assert len(rows) == 9
 
 
+def test_quality_of_several_averages(tmp_path: Path, capsys) -> None:
+    run = tmp_path / "digits"
+    main(["train", "digits", *SMALL, "training.ema_lengths=[0.05,0.1]", "training.snapshot_every=1", f"run={run}"])
+    words = [
+        str(run),
+        "ema=[true,0.08,0.15,false]",
+        "guidance.w=[1,3]",
+        "seeds=[0,1]",
+        "num=20",
+        "solver.steps=2",
+        *JUDGE,
+    ]
+    script(quality_vs_w.quality_vs_w, "analysis/quality_vs_w", words, example="x")
+    assert is_drawn(run / "analysis" / "quality_of_averages")
+    rows = list(csv.DictReader((run / "analysis" / "quality_of_averages.csv").open()))
+    assert [(row["rule"], row["sigma_rel"]) for row in rows[::4]] == [
+        ("as trained", ""),
+        ("EMA 0.08", "0.08"),
+        ("EMA 0.15", "0.15"),
+        ("last step", ""),
+        ("real data", ""),
+    ]
+    assert "EMA 0.15" in capsys.readouterr().out
+    result = json.loads((run / "analysis" / "quality_of_averages.json").read_text())
+    assert result["best"][0]["gain"] == 0
+    # Points are kept by the weights that they are of.
+    kept = json.loads((run / "evaluation" / "points.json").read_text())
+    assert len(kept) == 16
+    with pytest.raises(SystemExit):
+        script(quality_vs_w.quality_vs_w, "analysis/quality_vs_w", [*words, "rules=[apg]"], example="x")
+    assert "several averages or several rules, but not both" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("rules", "sentence"),
     [

@@ -245,7 +245,7 @@ MISTAKES = [
     (["list", "foo=1"], ["takes a kind and imports=[...]"]),
     (["list", "paths", "--verbose"], ["flowguide list networks --verbose"]),
     (["list", "networks", "--verbos"], ["unknown kind '--verbos'"]),
-    (["frobnicate"], ["unknown command 'frobnicate'", "evaluate, import, list, sample, train"]),
+    (["frobnicate"], ["unknown command 'frobnicate'", "ema, evaluate, import, list, sample, train"]),
 ]
 
 
@@ -298,6 +298,58 @@ def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(drawn) == 2
     kept = json.loads(Path("d/evaluation/quality.json").read_text())["rows"]
     assert kept[:4] == result["rows"][:4]
+
+
+LENGTHS = ["training.steps=8", "training.ema_lengths=[0.05,0.1]", "training.snapshot_every=1"]
+
+
+def test_averages_of_another_length(run: Run) -> None:
+    assert run("train", "moons", *TINY, *LENGTHS).code == 0
+    folder = Path("runs/moons/averages")
+    for words in (["--sigma-rel", "0.08"], ["--sigma-rel=0.08"], ["sigma_rel=8e-2"], ["sigma_rel=[0.08,0.12]"]):
+        ended = run("ema", "runs/moons", *words)
+        assert ended.code == 0
+        assert "sigma_rel=0.08 at step 8, where " in ended.out
+        assert "% of what averaging changes is missed: runs/moons/averages/sigma_rel-0.080.safetensors" in ended.out
+    assert (folder / "sigma_rel-0.120.safetensors").is_file()
+    assert "step-00000005.safetensors" in run("ema", "runs/moons", "--sigma-rel", "0.1,0.2", "--step", "5").out
+    # The file, the number and Python are the same.
+    drawn = []
+    for words in (["runs/moons/averages/sigma_rel-0.080.safetensors"], ["runs/moons", "ema=0.08"]):
+        assert run("sample", *words, "num=3").code == 0
+    for name in ("cfg_w1_auto20_seed0", "cfg_w1_auto20_seed0_ema0.08"):
+        drawn.append(load_file(f"runs/moons/samples/{name}.safetensors")["data"])
+    field = fg.guidance.build("cfg", fg.load("runs/moons", ema=0.08), w=1.0)
+    drawn.append(fg.sample(field, (3, 2), torch.tensor([0, 1, 0]), fg.solvers.build("auto", steps=20)))
+    for each in drawn[1:]:
+        torch.testing.assert_close(each, drawn[0])
+    assert run("sample", "runs/moons/checkpoints/step-00000008.safetensors", "ema=0.1", "num=2").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "which run? Name one"),
+        (["runs/moons"], "sigma_rel must be a number or a list of numbers; it is missing"),
+        (["runs/moons", "sigma_rel=[]"], "sigma_rel must be a number or a list of numbers; not []"),
+        (["runs/moons", "--sigma-rel", "much"], "not 'much'"),
+        (["runs/moons", "--sigma-rel"], "--sigma-rel needs a value after it"),
+        (["runs/moons", "--sigma-rel", "[0.1"], "cannot be read"),
+        (["runs/moons", "sigma_rel=0.5"], "is from 1e-06, the last weights, to 0.2887"),
+        (["runs/moons", "sigma=0.1"], "unknown option of flowguide ema 'sigma'; did you mean 'sigma_rel'"),
+        (["runs/moons", "sigma_rel=0.1", "step=x"], "step must be an integer, not 'x'"),
+        (["runs/moons", "sigma_rel=0.1", "step=4"], "at any step from 1 to 3, the last snapshot's, not at 4"),
+        (["runs/nope", "sigma_rel=0.1"], "runs/nope does not exist"),
+        (["runs/bare", "sigma_rel=0.1"], "there are no snapshots of averages in runs/bare/averages"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_mistakes_about_averages(run: Run, words: list[str], sentence: str) -> None:
+    if "runs/moons" in words:
+        assert run("train", "moons", *TINY, "training.ema_lengths=[0.05,0.1]", "training.snapshot_every=1").code == 0
+    if "runs/bare" in words:
+        assert run("train", "moons", *TINY, "run=runs/bare").code == 0
+    assert sentence in run("ema", *words).sentence
 
 
 NOISY = ["network=mlp_classifier", "objective=noisy_classifier", "run=runs/noisy"]
@@ -358,7 +410,7 @@ def test_help(run: Run, words: list[str]) -> None:
     assert run(*words).out == help.USAGE
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "import", "list"])
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "ema", "import", "list"])
 def test_help_of_a_command(run: Run, command: str) -> None:
     out = run(command, "--help").out
     assert out.startswith(f"flowguide {command}")

@@ -15,7 +15,8 @@ from flowguide.cli import main
 # Sizes stay small: what is asked for is done, however long it takes.
 KEYS = """run seed device imports fresh predicts sigma_data
 out training training.steps training.batch_size training.learning_rate
-training.warmup training.decay training.clip training.ema training.save_every training.keep data data.count data.seed
+training.warmup training.decay training.clip training.ema training.ema_warmup
+training.ema_lengths training.snapshot_every training.save_every training.keep data data.count data.seed
 data.noise data.name path path.name path.beta_min network network.width network.depth network.dim network.num_classes
 network.name source source.name objective objective.label_dropout objective.time objective.coupling network.network
 objective.quasi_conservative objective.weighting objective.name hydra.run.dir hydra.job.name solver x a.b""".split()

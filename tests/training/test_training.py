@@ -3,68 +3,20 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from tiny_runs import final, recipe, same, stop_after
 from torch import nn
 
 import flowguide as fg
 from flowguide import objectives, training
 from flowguide.training import checkpoint, loop, run_folder
-from flowguide.training.ema import EMA
-from flowguide.training.loop import Batches
-
-
-def recipe(**changes: Any) -> dict[str, Any]:
-    """A tiny run: moons, an mlp, 40 steps."""
-    settings = {
-        "data": {"name": "moons", "count": 100},
-        "path": {"name": "linear"},
-        "network": {"name": "mlp", "width": 16, "depth": 1},
-        "objective": {"name": "cfm"},
-        "training": {"steps": 40, "batch_size": 32, "save_every": 10, "warmup": 5, "ema": 0.9},
-        "device": "cpu",
-    }
-    for name, value in changes.items():
-        group, _, option = name.partition("__")
-        if option:
-            settings[group] = {**settings[group], option: value}
-        else:
-            settings[group] = value
-    return settings
-
-
-def final(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(sorted((folder / "checkpoints").glob("*.safetensors"))[-1])
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """As if Ctrl-C had been pressed during a step."""
-
-    class Pressed(loop.Interruption):
-        taken = 0
-
-        @property
-        def requested(self) -> bool:
-            return Pressed.taken >= step
-
-        @requested.setter
-        def requested(self, value: bool) -> None:
-            pass
-
-    def counting(self: EMA, number: int, update=EMA.update) -> None:
-        Pressed.taken = number + 1
-        update(self, number)
-
-    monkeypatch.setattr(loop, "Interruption", Pressed)
-    monkeypatch.setattr(EMA, "update", counting)
+from flowguide.training.averages import ExponentialAverage
+from flowguide.training.batches import Order, Shards
+from flowguide.training.ranks import Ranks
 
 
 @pytest.mark.parametrize(
@@ -206,16 +158,55 @@ def test_another_configuration_is_refused_and_fresh_starts_over(tmp_path: Path) 
     assert fg.load(tmp_path).config.seed == 3
 
 
+def test_another_configuration_is_allowed_on_request_and_what_fits_is_taken(tmp_path: Path, caplog) -> None:
+    training.train(recipe(), tmp_path, show=False)
+    before = final(tmp_path)
+    changed = recipe(network__depth=2, data={"name": "moons", "count": 200}, training__steps=41, allow=True)
+    with caplog.at_level(logging.WARNING):
+        training.train(changed, tmp_path, show=False)
+    assert "holds a run with data.count=100, not 200 (1 more: network.depth); going on with what fits" in caplog.text
+    after = final(tmp_path)
+    assert checkpoint.read_meta(training.RunFolder(tmp_path).newest())["step"] == 41
+    kept, new = "model.network.enter.weight", "model.network.blocks.1.body.0.weight"
+    assert (after[kept] - before[kept]).abs().max() < 2e-3, "one step from where they were"
+    assert new in after
+    assert new not in before
+    assert fg.load(tmp_path).config.network["depth"] == 2
+
+
 @objectives.register("explodes")
 class Explodes(objectives.Objective):
     """Flow matching whose loss becomes NaN in the 24th step."""
 
-    def __init__(self, at: int = 24) -> None:
-        self.at, self.calls, self.inner = at, 0, fg.objectives.build("cfm")
+    def __init__(self, at: int = 24, times: int = 1) -> None:
+        self.at, self.until, self.calls, self.inner = at, at + times, 0, fg.objectives.build("cfm")
 
     def losses(self, model, data, cond, generator):
         self.calls += 1
-        return self.inner.losses(model, data, cond, generator) * (float("nan") if self.calls == self.at else 1.0)
+        failed = self.at <= self.calls < self.until
+        return self.inner.losses(model, data, cond, generator) * (float("nan") if failed else 1.0)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_steps_that_are_not_finite_are_left_out(tmp_path: Path, caplog, optimizer: str) -> None:
+    network = {"name": "dit", "patch": 4, "depth": 1, "width": 16, "heads": 2}
+    settings = recipe(
+        data={"name": "digits"}, network=network, objective={"name": "explodes", "times": 3}, training__skips=3,
+        training__optimizer=optimizer, training__steps=30,
+    )  # fmt: skip
+    training.train(settings, tmp_path, show=False)
+    assert [f"step {step} is left out: its loss is nan" in caplog.text for step in (23, 24, 25, 26, 27)] == [
+        False, True, True, True, False,
+    ]  # fmt: skip
+    tensors = final(tmp_path)
+    assert all(value.isfinite().all() for value in tensors.values())
+    counts = {float(value) for name, value in tensors.items() if name.endswith(".step")}
+    assert counts == {27.0}
+
+
+def test_too_many_of_them_stop_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"became nan in steps 24 to 27 .*last good checkpoint is .*step-00000020"):
+        training.train(recipe(objective={"name": "explodes", "times": 9}, training__skips=3), tmp_path, show=False)
 
 
 @pytest.mark.parametrize("flush_every", [1, 7, 100])
@@ -225,7 +216,7 @@ def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkey
     if flush_every > 1:
         monkeypatch.setattr(loop.Progress, "step", as_on_a_gpu)
     with pytest.raises(ValueError, match=r"loss became nan in step 24 .*last good checkpoint is .*step-00000020"):
-        training.train(recipe(objective={"name": "explodes"}), tmp_path, show=False)
+        training.train(recipe(objective={"name": "explodes"}, training__skips=0), tmp_path, show=False)
     assert training.RunFolder(tmp_path).newest().name == "step-00000020.safetensors"
     assert all(value.isfinite().all() for value in fg.load(tmp_path).state_dict().values())
 
@@ -238,7 +229,7 @@ def as_on_a_gpu(self, step, loss, gradient_norm, learning_rate, report) -> None:
 
 def test_a_nan_before_the_first_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"in step 1 .*no checkpoint had been written yet.*learning_rate"):
-        training.train(recipe(objective={"name": "explodes", "at": 1}), tmp_path, show=False)
+        training.train(recipe(objective={"name": "explodes", "at": 1}, training__skips=0), tmp_path, show=False)
     with pytest.raises(ValueError, match="holds no checkpoint yet"):
         fg.load(tmp_path)
 
@@ -274,7 +265,7 @@ def test_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a whole checkpoint"):
         fg.load(tmp_path / "text.safetensors")
     checkpoint.write(foreign, {}, {"format": 99, "step": 1, "config": {}})
-    with pytest.raises(ValueError, match="has checkpoint format 99; this flowguide reads format 1"):
+    with pytest.raises(ValueError, match="has checkpoint format 99; this flowguide reads format 1: a newer one wrote"):
         fg.load(foreign)
     checkpoint.write(
         foreign, {}, {"step": 1, "config": {**recipe(shape=[2]), "network": {"name": "nope"}, "imports": ["mine"]}}
@@ -315,7 +306,7 @@ def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(checkpoint.Unwritten, match="No space left"):
         checkpoint.write(file, {"a": torch.zeros(3)}, {"step": 2})
     assert checkpoint.read_meta(file)["step"] == 1
     assert [each.name for each in tmp_path.iterdir()] == [file.name]
@@ -330,7 +321,7 @@ def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path: Path, monkeypat
         ({"training__clip": 0.0}, "training.clip must be positive"),
         ({"training__warmup": -1}, "training.warmup must be at least 0"),
         ({"training__ema": 1.0}, r"training.ema is a decay in \[0, 1\)"),
-        ({"training__decay": "linear"}, "one of 'constant', 'cosine', not 'linear'"),
+        ({"training__decay": "linear"}, "one of 'constant', 'cosine', 'inverse_sqrt', not 'linear'"),
         ({"training__stepz": 1}, "did you mean 'steps'"),
         ({"training": {}}, "training needs the option 'steps'"),
         ({"predicts": "eps"}, "one of 'velocity', 'score', 'noise', 'data', 'v', 'edm', not 'eps'"),
@@ -352,18 +343,52 @@ def test_says_what_is_wrong(tmp_path: Path, changes: dict, words: str) -> None:
 
 def test_every_sample_once_an_epoch_in_an_order_of_its_own() -> None:
     moons = fg.data.build("moons", count=60)
-    batches = Batches(moons, 20, seed=1)
-    epochs = [torch.cat([batches[3 * epoch + i][0] for i in range(3)]) for epoch in range(2)]
+    order = Order(moons, 20, seed=1)
+    epochs = [torch.cat([order[3 * epoch + i] for i in range(3)]) for epoch in range(2)]
     for epoch in epochs:
-        assert {tuple(row) for row in epoch.tolist()} == {tuple(row) for row in moons.data.tolist()}
+        assert epoch.sort().values.tolist() == list(range(60))
     assert not torch.equal(*epochs)
-    assert torch.equal(Batches(moons, 20, seed=1)[4][0], batches[4][0]), "any batch is known by itself"
+    assert torch.equal(Order(moons, 20, seed=1)[4], order[4]), "any batch is known by itself"
+
+
+def test_shards_are_the_batch_and_each_has_a_seed_of_its_own() -> None:
+    order = Order(fg.data.build("moons", count=60), 24, seed=1)
+    for world, passes in ((1, 1), (1, 4), (2, 2), (4, 1)):
+        taken = [Shards(24, passes, Ranks(rank, world), 7) for rank in range(world)]
+        for step in (0, 3):
+            numbers = range(step * passes, (step + 1) * passes)
+            rows = torch.cat([shards.rows(order, number) for number in numbers for shards in taken])
+            assert torch.equal(rows, order[step])
+            seeds = [shards.seed_of(number) for number in numbers for shards in taken]
+            assert len(set(seeds)) == world * passes
+            of_four = [Shards(24, 4, Ranks(), 7).seed_of(4 * step + shard) for shard in range(4)]
+            assert seeds == of_four[: world * passes]
+    with pytest.raises(ValueError, match=r"batch_size=24 cannot be cut into 5 \(processes\) x 1 .*that can is 25"):
+        Shards(24, 1, Ranks(0, 5), 0)
+
+
+def test_passes_sum_to_the_gradient_of_the_batch(tmp_path: Path) -> None:
+    """Without randomness in the loss, the cut makes no difference."""
+    settings = recipe(objective={"name": "plain"}, training__steps=3)
+    whole = training.train(settings, tmp_path / "a", show=False)
+    cut = training.train(
+        {**settings, "training": {**settings["training"], "accumulate": 4}}, tmp_path / "b", show=False
+    )
+    torch.testing.assert_close(cut.state_dict(), whole.state_dict(), rtol=1e-5, atol=1e-6)
+
+
+@objectives.register("plain")
+class Plain(objectives.Objective):
+    """The velocity at the data is the data."""
+
+    def losses(self, model, data, cond, generator):
+        return (model(data, 0.5, cond).velocity - data).square().flatten(1).mean(1)
 
 
 def test_ema() -> None:
     model = nn.Linear(3, 2)
     model.register_buffer("count", torch.zeros(1))
-    ema = EMA(model, 0.9)
+    ema = ExponentialAverage(model, 0.9)
     expected = model.weight.detach().clone()
     for step in range(30):
         nn.init.normal_(model.weight)
@@ -382,6 +407,12 @@ def test_learning_rate() -> None:
     assert max(rates) == rates[9] < 2.0
     assert rates[-1] < 1e-3
     assert training.TrainingOptions(steps=100, warmup=0, decay="constant").learning_rate_at(99) == 1e-3
+    root = training.TrainingOptions(steps=10**6, warmup=100, decay="inverse_sqrt")
+    assert root.learning_rate_at(100) == 1e-3
+    assert root.learning_rate_at(10_000) == pytest.approx(1e-4)
+    late = training.TrainingOptions(steps=10**6, warmup=100, decay="inverse_sqrt", decay_from=5000)
+    assert late.learning_rate_at(5000) == 1e-3
+    assert late.learning_rate_at(20_000) == pytest.approx(5e-4)
 
 
 def test_differences_name_what_differs() -> None:

@@ -1,0 +1,5 @@
+"""``python -m flowguide``, and with it ``torchrun -m flowguide``."""
+
+from .cli import main
+
+main()

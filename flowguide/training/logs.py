@@ -1,0 +1,82 @@
+"""Where the curves of a run go: TensorBoard's files, Weights & Biases, or nowhere."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+
+class Writer(Protocol):
+    """What takes the numbers and pictures of a run."""
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        """A number of step ``step``, from 1."""
+
+    def add_image(self, name: str, image: torch.Tensor, step: int) -> None:
+        """A picture (3, H, W) or (1, H, W), in [0, 1]."""
+
+    def close(self) -> None:
+        """The last of it was given."""
+
+
+def writer_to(kind: str, folder: Path, done: int) -> Writer:
+    """The writer of a kind of log.
+
+    Args:
+        kind: "tensorboard", "wandb" or "none".
+        folder: For its files.
+        done: Steps that were logged before; what was logged of later ones is superseded.
+    Raises:
+        ValueError: if wandb is asked for and not installed.
+    """
+    if kind == "tensorboard":
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(folder), purge_step=done or None)
+    return Wandb(folder) if kind == "wandb" else Nowhere()
+
+
+class Nowhere:
+    """Keeps nothing."""
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        pass
+
+    def add_image(self, name: str, image: torch.Tensor, step: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Wandb:
+    """Weights & Biases: one run there for each run folder, taken up again when training goes on.
+
+    Args:
+        folder: For its files; the run folder above it gives the run its name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise ValueError(
+                "training.log=wandb needs the extra 'wandb': pip install 'flowguide[wandb]', or take log=tensorboard"
+            ) from None
+        folder.mkdir(parents=True, exist_ok=True)
+        note = folder / "wandb_id"
+        if not note.exists():
+            note.write_text(wandb.util.generate_id())
+        self._wandb: Any = wandb
+        named = {"project": "flowguide", "name": folder.resolve().parent.name, "id": note.read_text()}
+        self._run = wandb.init(**named, resume="allow", dir=str(folder))
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self._run.log({name: value}, step=step)
+
+    def add_image(self, name: str, image: torch.Tensor, step: int) -> None:
+        picture = image.permute(1, 2, 0).float().cpu().numpy()
+        self._run.log({name: self._wandb.Image(picture)}, step=step)
+
+    def close(self) -> None:
+        self._run.finish()

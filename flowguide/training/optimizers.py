@@ -1,0 +1,93 @@
+r"""How weights move: AdamW in one fused kernel, or Muon for the matrices of blocks and AdamW for all else.
+
+The learning rate rises linearly over a warm-up of W steps and then stays, falls along a cosine, or falls as the root
+of time, beginning at step D:
+
+.. math:: \eta_n = \eta \min\left(1, \frac{n + 1}{W + 1}\right) \times \left\{ 1,\quad
+    \tfrac12 \left(1 + \cos \tfrac{\pi n}{N}\right),\quad \sqrt{D / \max(n, D)} \right\}.
+
+A step whose gradient is not finite moves nothing: the kernel is told so on the device, and no one has to wait.
+
+Source: Loshchilov & Hutter (2017), arXiv 1711.05101 (AdamW); Jordan et al. (2024), "Muon: an optimizer for the hidden
+layers of neural networks"; Karras et al. (2023), arXiv 2312.02696, section 2.2 (the root of time).
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .options import TrainingOptions
+from .sharded import filled
+
+
+class Optimizers:
+    """The optimizers of a model as one.
+
+    Args:
+        model: What is trained.
+        options: Which optimizers, with which settings.
+
+    Attributes:
+        parameters: Everything that moves, by name.
+    """
+
+    def __init__(self, model: nn.Module, options: TrainingOptions) -> None:
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._rate_at = options.learning_rate_at
+        muon = matrices_of_blocks(model) if options.optimizer == "muon" else set()
+        others = [p for name, p in self.parameters.items() if name not in muon]
+        common = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
+        self._adamw = torch.optim.AdamW(others, betas=tuple(options.betas), fused=True, **common)
+        self._muon = None
+        if muon:
+            # Scaled as AdamW's steps are, so that one learning rate and one decay serve both.
+            matrices = [self.parameters[name] for name in sorted(muon)]
+            self._muon = torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **common)
+        self._of = {name: self._muon if name in muon else self._adamw for name in self.parameters}
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def step(self, step: int, finite: Tensor) -> float:
+        """Move by the gradients if they are ``finite``, shape (); returns the learning rate of this step."""
+        rate = self._rate_at(step)
+        for optimizer in filter(None, (self._adamw, self._muon)):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        self._adamw.found_inf = (~finite).float()
+        self._adamw.step()
+        if self._muon is not None and finite:
+            self._muon.step()
+        return rate
+
+    def moments(self) -> dict[str, Tensor]:
+        """What the optimizers remember, by ``parameter.moment``."""
+        states = {name: self._of[name].state[parameter] for name, parameter in self.parameters.items()}
+        return {f"{name}.{moment}": value for name, state in states.items() for moment, value in state.items()}
+
+    @torch.no_grad()
+    def put_back(self, moments: Mapping[str, Tensor]) -> None:
+        """Restore what :meth:`moments` gave; what belongs to no parameter, or to one of another shape, is left out.
+
+        A moment of its parameter's shape lies in memory, and on the ranks, as the parameter does.
+        """
+        for key in moments:
+            name, _, moment = key.rpartition(".")
+            parameter, value = self.parameters.get(name), moments[key]
+            if parameter is None or value.shape not in (parameter.shape, torch.Size()):
+                continue
+            ours = torch.zeros_like(parameter) if value.ndim else torch.zeros((), device=parameter.device)
+            self._of[name].state[parameter][moment] = filled(ours.detach(), value)
+
+
+def matrices_of_blocks(model: nn.Module) -> set[str]:
+    """Names of the matrices within repeated blocks: the hidden layers, for which Muon is meant."""
+    stacks = [f"{name}." for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    return {
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and any(name.startswith(stack) for stack in stacks)
+    }

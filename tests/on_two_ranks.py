@@ -1,0 +1,45 @@
+"""What two ranks do, in one session of torchrun, for test_ranks.py to look at: runs in the folders that it is given."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from tiny_runs import recipe
+
+import flowguide as fg
+from flowguide import training
+from flowguide.training import ranks
+
+NETWORK = {"name": "dit", "patch": 4, "depth": 2, "width": 32, "heads": 2}
+TRAINING = {"steps": 24, "batch_size": 24, "save_every": 8, "warmup": 5, "decay": "constant", "ema": 0.9}
+
+
+def settings(**more: object) -> dict:
+    return recipe(data={"name": "digits"}, network=NETWORK, training={**TRAINING, **more})
+
+
+def main(folder: Path) -> None:
+    with ranks.joined() as here:
+        training.train(settings(), folder / "ddp", show=False)
+        training.train(settings(ema_lengths=[0.1], snapshot_every=12), folder / "averages", show=False)
+        half = training.train(settings(parallel="fsdp", steps=16), folder / "fsdp", show=False)
+        guided = fg.guidance.build("cfg", half, w=2.0)  # sampled while it is in shares
+        samples = fg.sample(guided, (2, 1, 8, 8), torch.tensor([1, 2]), fg.solvers.build("euler", steps=2))
+        training.train(settings(parallel="fsdp"), folder / "from_one", show=False)
+        shares = sum(p.to_local().numel() for p in half.parameters())
+        notes = {"shares": shares, "samples": samples.flatten()[:8].tolist()}
+        for name, more in {"uneven": {"batch_size": 25}, "too many": {"batch_size": 3000}}.items():
+            try:
+                training.train(settings(**more), folder / name, show=False)
+            except ValueError as error:
+                notes[name] = str(error)
+        notes["mean"] = float(here.mean(torch.tensor(float(here.rank))))
+        notes["any"] = [here.any(here.rank == 1), here.any(False)]
+        (folder / f"rank-{here.rank}.json").write_text(json.dumps(notes))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("error", FutureWarning)
+    main(Path(sys.argv[1]))
