@@ -101,10 +101,13 @@ class Registry:
         """Build from what an option of another component says: a name alone, or a node as for :meth:`build_from`."""
         return self.build(choice) if isinstance(choice, str) else self.build_from(choice)
 
+    def parameters(self, name: str) -> dict[str, inspect.Parameter]:
+        """All parameters of ``name``, in order: what code hands over, and the options."""
+        return dict(inspect.signature(self.get(name)).parameters)
+
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The options that a recipe may set for ``name``, in the order of its signature."""
-        parameters = inspect.signature(self.get(name)).parameters
-        return {key: value for key, value in parameters.items() if key not in self.given}
+        return {key: value for key, value in self.parameters(name).items() if key not in self.given}
 
     def defaults(self, name: str) -> dict[str, Any]:
         """The recipe node of ``name``: its name and every option at its default (None where there is no default)."""

@@ -13,6 +13,9 @@ To add a format, write a file here (or anywhere that is imported)::
 
     @fg.pretrained.register("mine")
     def mine(tensors: Mapping[str, Tensor], size: Sequence[int] | None = None) -> fg.pretrained.Imported: ...
+
+One whose second parameter is ``config`` reads folders as diffusers saves them, and is given the tensors in one and the
+mapping that is its ``config.json``.
 """
 
 from ..registry import import_siblings

@@ -12,7 +12,7 @@ from ..fields import NetworkField, NetworkPosterior
 from ..paths import Output
 from ..registry import Registry
 
-formats = Registry("format of published models", given=("tensors",))
+formats = Registry("format of published models", given=("tensors", "config"))
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
-"""``fg.load_pretrained``: from a published file to a model."""
+"""``fg.load_pretrained``: from a published file or folder to a model."""
 
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..fields import NetworkField, NetworkPosterior
 from .base import Imported, formats
+from .files import read_tensors
+from .folder import read_folder
 
 
 def load_pretrained(
@@ -18,7 +17,8 @@ def load_pretrained(
     """A published model, ready for any guidance and solver.
 
     Args:
-        file: As it was published: ``.pt``, of which only tensors are read, or ``.safetensors``.
+        file: As it was published: ``.pt``, of which only tensors are read, or ``.safetensors``; or a folder of such a
+            file and ``config.json``, for the formats of diffusers.
         format: Whose it is: "adm", ...
         device: Where to put it; "auto" is the GPU if there is one.
         **options: Of the format: what its files do not tell (``flowguide list formats``).
@@ -34,37 +34,9 @@ def load_pretrained(
 
 def read(file: str | Path, format: str, **options: Any) -> Imported:
     """What a published file comes to; arguments and errors as for :func:`load_pretrained`."""
-    formats.get(format)
-    tensors = read_tensors(Path(file))
+    takes_config = "config" in formats.parameters(format)
+    given = read_folder(Path(file)) if takes_config else (read_tensors(Path(file)),)
     try:
-        return formats.build(format, tensors, **options)
+        return formats.build(format, *given, **options)
     except ValueError as error:
         raise ValueError(f"{file} cannot be read as {format}: {error}") from None
-
-
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file, by name; ValueError if it holds anything else."""
-    if not file.is_file():
-        raise ValueError(f"there is no file {file}")
-    if file.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(file)
-        except SafetensorError as error:
-            raise ValueError(f"{file} is truncated or no safetensors file ({error})") from None
-    try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ValueError(
-            f"{file} holds more than tensors, or is none of torch's files: nothing of it was run"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{file} is truncated or none of torch's files ({str(error).splitlines()[0]})") from None
-    if not isinstance(found, Mapping) or not found:
-        raise ValueError(f"{file} holds a {type(found).__name__}, and not tensors by name")
-    for name, value in found.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{file} holds more than tensors by name: {name!r} is a {type(value).__name__}")
-    return dict(found)
