@@ -62,12 +62,25 @@ class Imported:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor of ours is in a file: under which name, in which of its rows, and whether transposed."""
+    """Where a tensor of ours is in a file.
 
-    name: str
+    Attributes:
+        name: Its name there; or several, of tensors of as many rows each that come one below another here.
+        start, stop: Its rows there.
+        transposed: Whether it is transposed there.
+        flat: Whether it is a matrix here, and a convolution of patches as large as their distance there.
+    """
+
+    name: str | tuple[str, ...]
     start: int | None = None
     stop: int | None = None
     transposed: bool = False
+    flat: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name, or all of them."""
+        return (self.name,) if isinstance(self.name, str) else self.name
 
 
 def take(tensors: Mapping[str, Tensor], network: nn.Module, places: Mapping[str, Place]) -> dict[str, Tensor]:
@@ -81,23 +94,30 @@ def take(tensors: Mapping[str, Tensor], network: nn.Module, places: Mapping[str,
     taken = {}
     for name, ours in network.state_dict().items():
         place = places[name]
-        if place.name not in tensors:
-            raise ValueError(
-                f"{place.name} is missing, {' x '.join(map(str, ours.shape))} numbers of this architecture"
-            )
-        theirs = tensors[place.name][place.start : place.stop]
-        theirs = theirs.mT if place.transposed else theirs
-        if _without_ones(theirs) != _without_ones(ours):
-            raise ValueError(
-                f"{place.name} has the shape {tuple(tensors[place.name].shape)}, and this architecture needs "
-                f"{tuple(ours.shape)}"
-            )
-        taken[name] = theirs.reshape(ours.shape).to(ours.dtype)
-    used = {place.name for place in places.values()}
+        shares = ours.chunk(len(place.names))
+        parts = [_part(tensors, place, theirs, share) for theirs, share in zip(place.names, shares, strict=True)]
+        taken[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
+    used = {name for place in places.values() for name in place.names}
     for name in tensors:
         if name not in used:
             raise ValueError(f"{name} is in the file, and this architecture has no use for it")
     return taken
+
+
+def _part(tensors: Mapping[str, Tensor], place: Place, name: str, ours: Tensor) -> Tensor:
+    """The numbers of ``ours``, from the tensor called ``name``."""
+    if name not in tensors:
+        raise ValueError(f"{name} is missing, {' x '.join(map(str, ours.shape))} numbers of this architecture")
+    theirs = tensors[name]
+    if (place.start, place.stop) != (None, None):  # a single number has no rows
+        theirs = theirs[place.start : place.stop]
+    theirs = theirs.mT if place.transposed else theirs
+    theirs = theirs.flatten(1) if place.flat and theirs.ndim > 1 else theirs
+    if _without_ones(theirs) != _without_ones(ours):
+        raise ValueError(
+            f"{name} has the shape {tuple(tensors[name].shape)}, and this architecture needs {tuple(ours.shape)}"
+        )
+    return theirs.reshape(ours.shape).to(ours.dtype)
 
 
 def _without_ones(tensor: Tensor) -> tuple[int, ...]:
