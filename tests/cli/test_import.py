@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import published_adm
+import published_edm
 import pytest
 import torch
 from command_line import Run
@@ -42,6 +43,21 @@ def test_a_published_model_is_sampled_as_a_run(files: Run) -> None:
     guided = ["guidance=classifier", "guidance.base=conditional", "guidance.classifier=runs/classifier"]
     assert files("sample", "runs/model", *guided, *few).code == 0
     assert "was trained without" in files("sample", "runs/model", *few).sentence
+
+
+def test_what_the_network_predicts_and_is_told_goes_with_it(run: Run) -> None:
+    facts = published_edm.Facts(False, 16, (1, 2), 1, (4,), classes=3)
+    state = published_edm.random_state(facts)
+    published_edm.write_pickle(Path("model.pkl"), state, {"sigma_data": 0.7, "label_dropout": 0.1})
+    assert run("import", "model.pkl", "format=edm", "sigma_max=40", "out=runs/edm").code == 0
+    field, expected = fg.load("runs/edm", device="cpu"), fg.load_pretrained("model.pkl", format="edm", device="cpu")
+    x, y = torch.randn(3, 3, 8, 8), torch.arange(3)
+    assert (field.sigma_data, field.path.sigma_max) == (0.7, 40.0)
+    sigma = field.path.sigma(torch.tensor(0.4, dtype=torch.float64))
+    there = expected.path.time_at(-sigma.log()).float()
+    for cond in (y, None):
+        torch.testing.assert_close(field(x, 0.4, cond).data, expected(x, there, cond).data, rtol=1e-4, atol=1e-4)
+    assert run("sample", "runs/edm", "num=3", "solver=edm_heun", "solver.steps=2", "device=cpu").code == 0
 
 
 @pytest.mark.parametrize(
