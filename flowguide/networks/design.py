@@ -230,13 +230,13 @@ def _widths(owner: str, width: int, multipliers: Sequence[int | float]) -> list[
     if not multipliers or min(multipliers) <= 0:
         raise ValueError(f"a {owner} needs at least one multiplier, each positive, not {list(multipliers)}")
     for multiplier in multipliers:
-        if width * multiplier % 1:
+        if abs(width * multiplier - round(width * multiplier)) > 1e-6:  # beyond rounding, as of 116 / 28
             nearest = max(1, round(width * multiplier)) / width
             raise ValueError(
                 f"a {owner}'s multipliers must make whole channels of its width, and {multiplier} of {width} is "
                 f"{width * multiplier:g}; the nearest is {nearest:g}"
             )
-    return [int(width * multiplier) for multiplier in multipliers]
+    return [round(width * multiplier) for multiplier in multipliers]
 
 
 def _blocks(owner: str, blocks: int | Sequence[int], levels: int) -> list[int]:
