@@ -17,6 +17,9 @@ what these options make it, beside widths, multipliers, blocks and heads:
 ``learned_sigma=True``                twice the channels, of which the second half is dropped
 ====================================  ==============================================================
 
+That of DDPM, as others publish it: ``groups=32``, ``scale_shift=False``, ``heads=1``, ``resampling="asymmetric"``,
+``epsilon=1e-6``, ``closed_frequencies=True`` and ``time_scale=1``.
+
 Source: Dhariwal & Nichol (2021), arXiv 2105.05233, section 3; Ho, Jain & Abbeel (2020), arXiv 2006.11239; the image
 beside the state, Saharia et al. (2021), arXiv 2104.07636.
 """

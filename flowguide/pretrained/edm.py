@@ -14,9 +14,12 @@ authors sample with is the solver ``edm_heun``.
 file                                    network
 ======================================  =========================================================================
 ``edm-imagenet-64x64-cond-adm.pkl``     ``unet``: ADM, with labels
-``edm-cifar10-32x32-*-v*.pkl``,         ``ddpmpp``, on CIFAR-10 also with labels
-``edm-ffhq-64x64-*``, ``edm-afhqv2-*``
-``*-ve.pkl``                            NCSN++, which there is none of here
+``edm-cifar10-32x32-*-vp.pkl``,         ``ddpmpp``, of CIFAR-10 also with labels
+``edm-ffhq-64x64-uncond-vp.pkl``,
+``edm-afhqv2-64x64-uncond-vp.pkl``
+``edm-*-ve.pkl``                        NCSN++, which there is none of here
+``baseline-*.pkl``                      other preconditionings, which are refused; in files of bare tensors nothing
+                                        tells them apart
 ======================================  =========================================================================
 
 A network that was trained without dropping labels has no null condition. What it was told of how its training images
@@ -68,7 +71,7 @@ def edm(
     adm = network["name"] == "unet"
     tensors = {name: tensor for name, tensor in tensors.items() if name != _AUGMENTATION}
     if network["num_classes"] is not None:
-        dropped = float(config.get("label_dropout", 0.0)) > 0
+        dropped = _said(config, "label_dropout", 0.0) > 0
         network["null_label"] = dropped if null_label is None else null_label
         tensors["model.map_label.weight"] = label_table(tensors, adm, network["null_label"])
         if not adm:  # it is in the table
@@ -84,10 +87,18 @@ def edm(
         path={"name": "edm", "sigma_min": sigma_min, "sigma_max": sigma_max},
         tensors=take(tensors, skeleton, places(skeleton, side)),
         predicts="edm",
-        sigma_data=float(config.get("sigma_data", 0.5)) if sigma_data is None else sigma_data,
+        sigma_data=_said(config, "sigma_data", 0.5) if sigma_data is None else sigma_data,
         clock="edm",
         shape=(network["channels"], side, side),
     )
+
+
+def _said(config: Mapping[str, Any], name: str, default: float) -> float:
+    """A number that the network was constructed with."""
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"its network was constructed with {name}={value!r:.80}, which is no number")
+    return float(value)
 
 
 def _check_filter(name: str, theirs: Tensor | None) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import published_adm
+import published_diffusers_unet
 import published_edm
 import pytest
 import torch
@@ -58,6 +59,19 @@ def test_what_the_network_predicts_and_is_told_goes_with_it(run: Run) -> None:
     for cond in (y, None):
         torch.testing.assert_close(field(x, 0.4, cond).data, expected(x, there, cond).data, rtol=1e-4, atol=1e-4)
     assert run("sample", "runs/edm", "num=3", "solver=edm_heun", "solver.steps=2", "device=cpu").code == 0
+
+
+def test_a_folder_is_imported_as_a_file_is(run: Run) -> None:
+    config = published_diffusers_unet.ADM
+    state = published_diffusers_unet.random_state(config)
+    folder = str(published_diffusers_unet.write(Path("unet"), config, state))
+    assert run("import", folder, "format=diffusers_unet", "null_label=true", "out=runs/unet").code == 0
+    field = fg.load("runs/unet", device="cpu")
+    expected = fg.load_pretrained(folder, format="diffusers_unet", null_label=True, device="cpu")
+    x = torch.randn(2, *field.shape)
+    for cond in (torch.tensor([0, 4]), None):
+        torch.testing.assert_close(field(x, 0.6, cond).noise, expected(x, 0.6, cond).noise, rtol=1e-4, atol=1e-4)
+    assert "must be one of" in run("import", folder, "format=diffusers_unet", "predicts=x", "out=runs/x").sentence
 
 
 @pytest.mark.parametrize(

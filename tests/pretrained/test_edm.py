@@ -160,6 +160,16 @@ def test_other_preconditionings_are_refused(name: str, tmp_path: Path) -> None:
         fg.load_pretrained(file, format="edm")
 
 
+def test_what_a_network_was_constructed_with_is_checked(tmp_path: Path) -> None:
+    for name, words in (
+        ("sigma_data", "sigma_data='0.5', which is no number"),
+        ("label_dropout", "label_dropout='0.5'"),
+    ):
+        file = published_edm.write_pickle(tmp_path / "model.pkl", changed(), {name: "0.5"})
+        with pytest.raises(ValueError, match=words):
+            fg.load_pretrained(file, format="edm")
+
+
 class Call:
     """Pickled, a call of a function."""
 
