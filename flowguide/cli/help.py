@@ -125,6 +125,8 @@ is run. A file that leaves one tensor unused, or one missing, is refused.
 formats                  format=adm    OpenAI's guided-diffusion: U-Nets, upsamplers, noisy classifiers (.pt)
                          format=dit, format=sit    DiT and SiT as published (.pt)
                          format=diffusers_dit      a folder of diffusers with a DiT (config.json, .safetensors)
+                         format=edm    EDM: its ADM and DDPM++ (.pkl, whose code is not run, or .safetensors)
+                         format=diffusers_unet     a folder of diffusers with a UNet2DModel (config.json, .safetensors)
 what a file cannot tell  like=256x256_diffusion, or each by itself: head_width=64 schedule=linear size=[256, 256]
                          (see: flowguide list formats)
 the rest                 imports=[my_module]

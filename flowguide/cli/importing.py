@@ -35,6 +35,7 @@ def run(words: Sequence[str]) -> None:
         "network": dict(imported.network),
         "path": dict(imported.path),
         "predicts": imported.predicts,
+        "sigma_data": imported.sigma_data,
         "clock": imported.clock,
         "shown": imported.shown if imported.classifies else None,
         "shape": list(imported.shape),

@@ -1,10 +1,12 @@
 """A trained network on its path."""
 
 import copy
+import functools
 import math
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ..networks import Encoded, Network
@@ -13,6 +15,7 @@ from .base import Field, check_labels
 from .run import Run
 
 Clock = Callable[[Tensor], Tensor]
+ClockName = Literal["timestep", "edm"]
 
 _SIGMA_DATA = 0.5  # EDM's
 _KEPT = 8  # conditions that a run keeps encoded
@@ -29,7 +32,7 @@ class NetworkField(Field):
         sigma_data: For "edm" and nothing else, the standard deviation of the data, > 0; None for EDM's 0.5.
         clock: What the network is told of the time, from t to a tensor of its shape; None for t itself. Published
             networks of discrete schedules take "timestep", the ``path.timestep`` of the path ddpm, and those of EDM
-            ``lambda t: -path.half_log_snr(t) / 4``, which is log(sigma / alpha) / 4 and infinite where a scale is 0.
+            "edm", which is log(sigma / alpha) / 4, on paths where no scale is 0 at an end.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class NetworkField(Field):
         predicts: Output = "velocity",
         sigma_data: float | None = None,
         *,
-        clock: Clock | Literal["timestep"] | None = None,
+        clock: Clock | ClockName | None = None,
     ) -> None:
         super().__init__()
         if predicts not in OUTPUTS:
@@ -114,12 +117,25 @@ class NetworkField(Field):
             raise
 
 
-def as_clock(clock: Clock | Literal["timestep"] | None, path: Path) -> Clock | None:
+def as_clock(clock: Clock | ClockName | None, path: Path) -> Clock | None:
     """A clock by its name, if it was named; ValueError if the path has none of that name."""
     if not isinstance(clock, str):
         return clock
+    if clock == "edm":
+        ends = torch.tensor([path.t_min, path.t_max], dtype=torch.float64)
+        if not path.half_log_snr(ends).isfinite().all():
+            raise ValueError(
+                f"clock='edm' is log(sigma / alpha) / 4, which is infinite at an end of {path!r}: it is for paths as "
+                f"edm and ve are"
+            )
+        return functools.partial(_log_level, path)
     if clock != "timestep":
-        raise ValueError(f"a clock is a function of t, or 'timestep', not {clock!r}")
+        raise ValueError(f"a clock is a function of t, 'timestep' or 'edm', not {clock!r}")
     if not hasattr(path, "timestep"):
         raise ValueError(f"clock='timestep' is for paths that have timesteps, as ddpm has, not for {path!r}")
     return path.timestep
+
+
+def _log_level(path: Path, t: Tensor) -> Tensor:
+    """EDM's c_noise: a quarter of the logarithm of the noise level of the unscaled state."""
+    return -path.half_log_snr(t) / 4

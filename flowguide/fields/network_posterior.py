@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..networks import Classifier, NoisyClassifier
 from ..paths import Coefficients, Path
-from .network_field import Clock, as_clock
+from .network_field import Clock, ClockName, as_clock
 from .posterior import Posterior
 
 
@@ -41,7 +41,7 @@ class NetworkPosterior(Posterior):
         path: Path,
         shown: Literal["guess", "state"] = "guess",
         *,
-        clock: Clock | Literal["timestep"] | None = None,
+        clock: Clock | ClockName | None = None,
     ) -> None:
         super().__init__()
         if shown not in ("guess", "state"):

@@ -72,6 +72,8 @@ class ResidualBlock(nn.Module):
         resample: "up" doubles the resolution, "down" halves it.
         groups: Of group normalisation; None for 32, or fewer in narrow layers.
         rescale: Divide the sum with the shortcut by the root of 2.
+        epsilon: Of group normalisation.
+        project: Whether a shortcut that changes the resolution has a 1x1 convolution, as one that changes the channels.
     """
 
     def __init__(
@@ -85,14 +87,17 @@ class ResidualBlock(nn.Module):
         resample: Literal["up", "down"] | None = None,
         groups: int | None = None,
         rescale: bool = False,
+        epsilon: float = 1e-5,
+        project: bool = False,
     ) -> None:
         super().__init__()
         first = {None: convolution, "up": Doubling, "down": Halving}[resample](inputs, outputs)
-        self.enter = nn.Sequential(group_norm(inputs, groups), SiLU(), first)
+        self.enter = nn.Sequential(group_norm(inputs, groups, epsilon), SiLU(), first)
         self.modulate = nn.Linear(condition, 2 * outputs if scale_shift else outputs)
-        self.norm = group_norm(outputs, groups)
+        self.norm = group_norm(outputs, groups, epsilon)
         self.leave = nn.Sequential(SiLU(), nn.Dropout(dropout), zero(convolution(outputs, outputs)))
-        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        same = inputs == outputs and not (project and resample)
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1)
         self.scale_shift = scale_shift
         self.resample = resample
         self.rescale = rescale
@@ -125,17 +130,23 @@ class Attention(nn.Module):
         heads: How many shares of the channels attend separately.
         order: Of the projected channels: "new" is queries, keys and values, each of all heads; "legacy" is heads, each
             with its query, key and value.
-        groups, rescale: As of the residual blocks.
+        groups, rescale, epsilon: As of the residual blocks.
     """
 
     def __init__(
-        self, channels: int, heads: int, order: Order = "new", groups: int | None = None, rescale: bool = False
+        self,
+        channels: int,
+        heads: int,
+        order: Order = "new",
+        groups: int | None = None,
+        rescale: bool = False,
+        epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
         self.heads = heads
         self.order = order
         self.rescale = rescale
-        self.norm = group_norm(channels, groups)
+        self.norm = group_norm(channels, groups, epsilon)
         self.project = nn.Conv2d(channels, 3 * channels, 1)
         self.leave = zero(nn.Conv2d(channels, channels, 1))
 
@@ -157,14 +168,22 @@ class CrossAttention(nn.Module):
         channels: Of the pixels.
         width: Of the tokens.
         heads: How many shares of the channels attend separately.
-        groups, rescale: As of the residual blocks.
+        groups, rescale, epsilon: As of the residual blocks.
     """
 
-    def __init__(self, channels: int, width: int, heads: int, groups: int | None = None, rescale: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        heads: int,
+        groups: int | None = None,
+        rescale: bool = False,
+        epsilon: float = 1e-5,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.rescale = rescale
-        self.norm = group_norm(channels, groups)
+        self.norm = group_norm(channels, groups, epsilon)
         self.query = nn.Conv2d(channels, channels, 1)
         self.key_and_value = nn.Linear(width, 2 * channels)
         self.leave = zero(nn.Conv2d(channels, channels, 1))

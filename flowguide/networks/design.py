@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from .blocks import Attention, CrossAttention, Order, ResidualBlock, Stage
 from .layers import check_positive
-from .resampling import Doubling
+from .resampling import Doubling, Striding
 
-Resampling = Literal["convolution", "pool", "residual"]
+Resampling = Literal["convolution", "asymmetric", "pool", "residual"]
 
 
 class Design:
@@ -55,6 +55,7 @@ class Design:
         stem: int | None,
         rescale: bool,
         checkpointing: bool,
+        epsilon: float = 1e-5,
         sequences: bool = False,
     ) -> None:
         sizes = {"channels": channels, "width": width, "head_width": head_width}
@@ -66,6 +67,8 @@ class Design:
             raise ValueError(f"a {owner}'s width must be a multiple of 4, not {width}; the nearest is {nearest}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is a probability in [0, 1), not {dropout}")
+        if not 0 < epsilon < 1:
+            raise ValueError(f"epsilon is a small number that keeps variances from 0, as 1e-5, not {epsilon}")
         self.owner = owner
         self.channels = channels
         self.width = width
@@ -79,7 +82,13 @@ class Design:
         self.sequences = sequences
         self._heads = heads
         self._head_width = head_width
-        self._block = {"scale_shift": scale_shift, "groups": groups, "rescale": rescale, "dropout": dropout}
+        self._block = {
+            "scale_shift": scale_shift,
+            "groups": groups,
+            "rescale": rescale,
+            "dropout": dropout,
+            "epsilon": epsilon,
+        }
         self._order = attention_order
         if attention_sizes is not None:
             attention = self._levels_of(attention_sizes, size)
@@ -123,7 +132,7 @@ class Design:
         if not attention:
             return Stage(block, None, checkpointing=self.checkpointing)
         heads = self.heads(outputs, "a level")
-        options = {"groups": self._block["groups"], "rescale": self._block["rescale"]}
+        options = {name: self._block[name] for name in ("groups", "rescale", "epsilon")}
         attend = Attention(outputs, heads, self._order, **options)
         cross = CrossAttention(outputs, self.condition, heads, **options) if self.sequences else None
         return Stage(block, attend, cross, self.checkpointing)
@@ -134,9 +143,11 @@ class Design:
             block = ResidualBlock(channels, channels, self.condition, resample=direction, **self._block)
             return Stage(block, None, checkpointing=self.checkpointing)
         if direction == "up":
-            return Upsample(channels) if self.resampling == "convolution" else nn.Upsample(scale_factor=2)
+            return nn.Upsample(scale_factor=2) if self.resampling == "pool" else Upsample(channels)
         if self.resampling == "pool":
             return nn.AvgPool2d(2)
+        if self.resampling == "asymmetric":
+            return Striding(channels, channels)
         return nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def descent(self) -> tuple[nn.ModuleList, list[int]]:
@@ -219,13 +230,13 @@ def _widths(owner: str, width: int, multipliers: Sequence[int | float]) -> list[
     if not multipliers or min(multipliers) <= 0:
         raise ValueError(f"a {owner} needs at least one multiplier, each positive, not {list(multipliers)}")
     for multiplier in multipliers:
-        if width * multiplier % 1:
+        if abs(width * multiplier - round(width * multiplier)) > 1e-6:  # beyond rounding, as of 116 / 28
             nearest = max(1, round(width * multiplier)) / width
             raise ValueError(
                 f"a {owner}'s multipliers must make whole channels of its width, and {multiplier} of {width} is "
                 f"{width * multiplier:g}; the nearest is {nearest:g}"
             )
-    return [int(width * multiplier) for multiplier in multipliers]
+    return [round(width * multiplier) for multiplier in multipliers]
 
 
 def _blocks(owner: str, blocks: int | Sequence[int], levels: int) -> list[int]:

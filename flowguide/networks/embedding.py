@@ -59,7 +59,7 @@ class ConditionEmbedding(Conditioning):
         owner: Whose it is, for messages.
         features: Width of the time features.
         width: Width of the result.
-        time_scale: What the features multiply time by.
+        time_scale, closed: Of the features of time.
         num_classes, embedding, sequence, null_label: Of the conditions, as for :class:`.Conditioning`.
     """
 
@@ -73,8 +73,9 @@ class ConditionEmbedding(Conditioning):
         sequence: Sequence[int] | None = None,
         null_label: bool = True,
         time_scale: float = 1000.0,
+        closed: bool = False,
     ) -> None:
-        time = time_embedding(features, width, time_scale)
+        time = time_embedding(features, width, time_scale, closed)
         super().__init__(owner, width, num_classes, embedding, sequence, null_label)
         self.time = time
 

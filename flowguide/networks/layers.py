@@ -31,13 +31,15 @@ class GroupNorm(nn.GroupNorm):
         return functional.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
 
 
-def group_norm(channels: int, groups: int | None = None) -> GroupNorm:
+def group_norm(channels: int, groups: int | None = None, epsilon: float = 1e-5) -> GroupNorm:
     """Group normalisation with 32 groups, fewer where that would leave less than 4 channels in one, or with ``groups``.
+
+    ``epsilon`` is what the variance is at least taken for.
 
     Source: Karras et al. (2022), arXiv 2206.00364 (the rule for few channels); always 32, Dhariwal & Nichol (2021),
         arXiv 2105.05233.
     """
-    return GroupNorm(groups or max(math.gcd(min(32, channels // 4), channels), 1), channels)
+    return GroupNorm(groups or max(math.gcd(min(32, channels // 4), channels), 1), channels, epsilon)
 
 
 class SiLU(nn.SiLU):

@@ -42,3 +42,16 @@ class Halving(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(functional.avg_pool2d(x, 2))
+
+
+class Striding(nn.Conv2d):
+    """Half the resolution, by a 3x3 convolution of stride 2 over pixels that are padded below and to the right alone.
+
+    Source: Ho, Jain & Abbeel (2020), arXiv 2006.11239, whose convolutions were padded so.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.pad(x, (0, 1, 0, 1)))

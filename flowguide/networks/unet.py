@@ -17,6 +17,9 @@ what these options make it, beside widths, multipliers, blocks and heads:
 ``learned_sigma=True``                twice the channels, of which the second half is dropped
 ====================================  ==============================================================
 
+That of DDPM, as others publish it: ``groups=32``, ``scale_shift=False``, ``heads=1``, ``resampling="asymmetric"``,
+``epsilon=1e-6``, ``closed_frequencies=True`` and ``time_scale=1``.
+
 Source: Dhariwal & Nichol (2021), arXiv 2105.05233, section 3; Ho, Jain & Abbeel (2020), arXiv 2006.11239; the image
 beside the state, Saharia et al. (2021), arXiv 2104.07636.
 """
@@ -55,8 +58,9 @@ class UNet(Network):
         middle_attention: Whether the middle has attention; null for whether the lowest level has.
         attention_order: Of projected channels: "new" is queries, keys, values; "legacy" is by heads first.
         scale_shift: Whether time and label scale and shift (AdaGN); otherwise they are added.
-        resampling: By "convolution" (strided down; nearest neighbours and one up), by "pool" (means down; nearest
-            neighbours up), or by "residual" blocks.
+        resampling: By "convolution" (strided down; nearest neighbours and one up), "asymmetric" (the same, where the
+            one down is padded below and to the right alone), by "pool" (means down; nearest neighbours up), or by
+            "residual" blocks.
         groups: Of group normalisation; null for 32, or fewer in narrow layers.
         stem: Channels after the first convolution; null for ``width``.
         rescale: Divide sums with shortcuts by the root of 2.
@@ -69,6 +73,8 @@ class UNet(Network):
         embedding: Width E of conditions (B, E), of a caption say, in place of labels. Zeros are null.
         sequence: Length and width [L, C] of conditions (B, L, C) in place of labels, which pixels attend to wherever
             they attend to one another. Zeros are null, and a token that starts with NaN is absent.
+        epsilon: Of group normalisation.
+        closed_frequencies: Whether the lowest frequency of the time features is 1/10000 itself, as in DDPM.
     """
 
     def __init__(
@@ -98,6 +104,8 @@ class UNet(Network):
         extra_channels: int = 0,
         embedding: int | None = None,
         sequence: Sequence[int] | None = None,
+        epsilon: float = 1e-5,
+        closed_frequencies: bool = False,
     ) -> None:
         super().__init__()
         self.design = design = Design(
@@ -120,6 +128,7 @@ class UNet(Network):
             stem=stem,
             rescale=rescale,
             checkpointing=checkpointing,
+            epsilon=epsilon,
             sequences=sequence is not None,
         )
         if extra_channels < 0:
@@ -135,14 +144,15 @@ class UNet(Network):
         if sequence is not None and not design.attention and not design.middle_attention:
             raise ValueError("pixels attend to a sequence where they attend to one another: this unet needs attention")
         conditions = (num_classes, embedding, sequence, null_label)
-        self.embed = ConditionEmbedding("unet", width, design.condition, *conditions, time_scale)
+        self.embed = ConditionEmbedding("unet", width, design.condition, *conditions, time_scale, closed_frequencies)
         self.enter = nn.Conv2d(channels + extra_channels, design.stem, 3, padding=1)
         self.down, skips = design.descent()
         self.middle = design.middle()
         self.up = design.ascent(skips)
         outputs = 2 * channels if learned_sigma else channels
         last = design.widths[0]
-        self.leave = nn.Sequential(group_norm(last, groups), SiLU(), zero(nn.Conv2d(last, outputs, 3, padding=1)))
+        norm = group_norm(last, groups, epsilon)
+        self.leave = nn.Sequential(norm, SiLU(), zero(nn.Conv2d(last, outputs, 3, padding=1)))
         # Convolutions on CPU and on GPU tensor cores are fastest with the channels innermost.
         self.to(memory_format=torch.channels_last)
 

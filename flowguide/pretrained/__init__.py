@@ -19,7 +19,8 @@ To add a format, write a file here (or anywhere that is imported)::
     def mine(tensors: Mapping[str, Tensor], size: Sequence[int] | None = None) -> fg.pretrained.Imported: ...
 
 One whose second parameter is ``config`` reads folders as diffusers saves them, and is given the tensors in one and the
-mapping that is its ``config.json``.
+mapping that is its ``config.json``. If ``config`` has a default, files without one are read too, and EDM's ``.pkl``
+whose config is what its network was constructed with.
 """
 
 from ..registry import import_siblings

@@ -1,6 +1,6 @@
 """What a published file comes to: components by their names, and the tensors of the network under its own names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ class Imported:
         network, path: Nodes: ``{"name": ..., options}``.
         tensors: Of the network, by its own names.
         predicts: What its output means; a classifier of noisy states predicts nothing.
+        sigma_data: If it predicts edm, the standard deviation of its data.
         clock: What it is told of the time (:class:`.NetworkField`).
         shown: For a classifier, what it is shown of the state (:class:`.NetworkPosterior`).
         shape: Of one sample; None if the file does not tell.
@@ -32,7 +33,8 @@ class Imported:
     path: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
     predicts: Output = "noise"
-    clock: Literal["timestep"] | None = None
+    sigma_data: float | None = None
+    clock: Literal["timestep", "edm"] | None = None
     shown: Literal["guess", "state"] = "guess"
     shape: tuple[int, ...] | None = None
 
@@ -55,7 +57,7 @@ class Imported:
         if self.classifies:
             model: NetworkField | NetworkPosterior = NetworkPosterior(network, path, self.shown, clock=self.clock)
         else:
-            model = NetworkField(network, path, self.predicts, clock=self.clock)
+            model = NetworkField(network, path, self.predicts, self.sigma_data, clock=self.clock)
             model.shape = self.shape
         return model.eval().requires_grad_(False)
 
@@ -69,6 +71,7 @@ class Place:
         start, stop: Its rows there.
         transposed: Whether it is transposed there.
         flat: Whether it is a matrix here, and a convolution of patches as large as their distance there.
+        change: What makes ours of it, if its numbers are in another order there.
     """
 
     name: str | tuple[str, ...]
@@ -76,6 +79,7 @@ class Place:
     stop: int | None = None
     transposed: bool = False
     flat: bool = False
+    change: Callable[[Tensor], Tensor] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -117,6 +121,7 @@ def _part(tensors: Mapping[str, Tensor], place: Place, name: str, ours: Tensor) 
         raise ValueError(
             f"{name} has the shape {tuple(tensors[name].shape)}, and this architecture needs {tuple(ours.shape)}"
         )
+    theirs = theirs if place.change is None else place.change(theirs)
     return theirs.reshape(ours.shape).to(ours.dtype)
 
 

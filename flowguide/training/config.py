@@ -22,7 +22,8 @@ class TrainConfig:
         source: Node of a data set for the flow to start from; None for Gaussian noise.
         predicts: What the network's output means.
         sigma_data: The standard deviation of the data, if it predicts edm; None for EDM's 0.5.
-        clock: What the network is told of the time: None for t, or the "timestep" of a path that has them.
+        clock: What the network is told of the time: None for t, the "timestep" of a path that has them, or "edm" for
+            log(sigma / alpha) / 4.
         shown: What a classifier of noisy states is shown: None for the best guess of the data, or the "state" itself.
         seed: Of all randomness: weights, data order, noise, dropout.
         device: "auto", "cpu", "cuda", ...
@@ -42,7 +43,7 @@ class TrainConfig:
     source: Node | None = None
     predicts: Output = "velocity"
     sigma_data: float | None = None
-    clock: Literal["timestep"] | None = None
+    clock: Literal["timestep", "edm"] | None = None
     shown: Literal["guess", "state"] | None = None
     seed: int = 0
     device: str = "auto"

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import published_adm
+import published_diffusers_unet
 import published_dit
+import published_edm
 import pytest
 import torch
 from command_line import Run
@@ -67,6 +69,34 @@ def test_a_published_transformer_is_sampled_as_a_run(run: Run, format: str) -> N
     (written,) = Path("runs/model/samples").iterdir()  # latents, of which there is no picture
     assert written.name in ended.out
     assert load_file(written)["data"].shape == (2, 4, 6, 6)
+
+
+def test_what_the_network_predicts_and_is_told_goes_with_it(run: Run) -> None:
+    facts = published_edm.Facts(False, 16, (1, 2), 1, (4,), classes=3)
+    state = published_edm.random_state(facts)
+    published_edm.write_pickle(Path("model.pkl"), state, {"sigma_data": 0.7, "label_dropout": 0.1})
+    assert run("import", "model.pkl", "format=edm", "sigma_max=40", "out=runs/edm").code == 0
+    field, expected = fg.load("runs/edm", device="cpu"), fg.load_pretrained("model.pkl", format="edm", device="cpu")
+    x, y = torch.randn(3, 3, 8, 8), torch.arange(3)
+    assert (field.sigma_data, field.path.sigma_max) == (0.7, 40.0)
+    sigma = field.path.sigma(torch.tensor(0.4, dtype=torch.float64))
+    there = expected.path.time_at(-sigma.log()).float()
+    for cond in (y, None):
+        torch.testing.assert_close(field(x, 0.4, cond).data, expected(x, there, cond).data, rtol=1e-4, atol=1e-4)
+    assert run("sample", "runs/edm", "num=3", "solver=edm_heun", "solver.steps=2", "device=cpu").code == 0
+
+
+def test_a_folder_is_imported_as_a_file_is(run: Run) -> None:
+    config = published_diffusers_unet.ADM
+    state = published_diffusers_unet.random_state(config)
+    folder = str(published_diffusers_unet.write(Path("unet"), config, state))
+    assert run("import", folder, "format=diffusers_unet", "null_label=true", "out=runs/unet").code == 0
+    field = fg.load("runs/unet", device="cpu")
+    expected = fg.load_pretrained(folder, format="diffusers_unet", null_label=True, device="cpu")
+    x = torch.randn(2, *field.shape)
+    for cond in (torch.tensor([0, 4]), None):
+        torch.testing.assert_close(field(x, 0.6, cond).noise, expected(x, 0.6, cond).noise, rtol=1e-4, atol=1e-4)
+    assert "must be one of" in run("import", folder, "format=diffusers_unet", "predicts=x", "out=runs/x").sentence
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_on_its_own_path_it_is_table_1(sigma_data: float, share: float, seed: in
     c_out = sigma * sigma_data / torch.sqrt(sigma_data**2 + sigma**2)
     c_in = 1 / torch.sqrt(sigma**2 + sigma_data**2)
     c_noise = torch.log(sigma) / 4
-    model = field(path, sigma_data, lambda x, t: torch.sin(x) + t, clock=lambda t: -path.half_log_snr(t) / 4)
+    model = field(path, sigma_data, lambda x, t: torch.sin(x) + t, clock="edm")
     data = model(x, t).data
     torch.testing.assert_close(model.network.asked, (c_in * x, c_noise), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(data, c_skip * x + c_out * (torch.sin(c_in * x) + c_noise), rtol=1e-11, atol=1e-11)
@@ -116,9 +116,17 @@ def test_the_network_is_told_the_time_that_it_knows() -> None:
     torch.testing.assert_close(network.asked[1], torch.tensor([0.0, 500.0, 999.0]), rtol=0, atol=1e-3)
     fg.NetworkField(network, path, "noise")(x, t)
     assert network.asked[1] is t
+    for name, infinite in (("edm", False), ("ve", False), ("vp", False), ("linear", True), ("cosine", True)):
+        if infinite:
+            with pytest.raises(ValueError, match=r"clock='edm' is .* infinite at an end of"):
+                fg.NetworkField(network, fg.paths.build(name), "edm", clock="edm")
+        else:
+            fg.NetworkField(network, fg.paths.build(name), "edm", clock="edm")(x, 0.5)
+            level = fg.paths.build(name).sigma(torch.tensor(0.5)) / fg.paths.build(name).alpha(torch.tensor(0.5))
+            torch.testing.assert_close(network.asked[1], level.log() / 4)
     with pytest.raises(ValueError, match="clock='timestep' is for paths that have timesteps, as ddpm has"):
         fg.NetworkField(network, fg.paths.build("vp"), "noise", clock="timestep")
-    with pytest.raises(ValueError, match="a clock is a function of t, or 'timestep', not 'step'"):
+    with pytest.raises(ValueError, match="a clock is a function of t, 'timestep' or 'edm', not 'step'"):
         fg.NetworkField(network, path, "noise", clock="step")
 
 
