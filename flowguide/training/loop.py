@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..data import Dataset
+from ..data import Samples
 from ..objectives import Objective
 from ..randomness import derive
 from . import checkpoint
@@ -29,11 +29,11 @@ _ORDER, _STEP, _SOURCE = 0, 1, 2  # the streams of a seed: order of the data, al
 def fit(
     model: nn.Module,
     objective: Objective,
-    dataset: Dataset,
+    dataset: Samples,
     config: TrainConfig,
     run: RunFolder,
     show: bool = True,
-    source: Dataset | None = None,
+    source: Samples | None = None,
 ) -> nn.Module:
     """Train ``model`` from the newest checkpoint of ``run``, or from the start, and return the averaged model.
 
@@ -104,7 +104,7 @@ class Batches:
         seed: Fixes the order.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int) -> None:
+    def __init__(self, dataset: Samples, batch_size: int, seed: int) -> None:
         if batch_size > len(dataset):
             raise ValueError(
                 f"training.batch_size={batch_size} is more than the {len(dataset)} samples of {dataset.name}"
@@ -121,10 +121,9 @@ class Batches:
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(derive(self.seed, _ORDER, epoch))
             self._epoch = epoch
-            self._order = torch.randperm(len(self.dataset), generator=generator).to(self.dataset.data.device)
+            self._order = torch.randperm(len(self.dataset), generator=generator)
         chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
-        labels = self.dataset.labels
-        return self.dataset.data[chosen], None if labels is None else labels[chosen]
+        return self.dataset.batch(chosen)
 
 
 def _state(model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
