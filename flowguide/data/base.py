@@ -54,6 +54,7 @@ class Samples(ABC):
 
     Attributes:
         name: Of the data set and its split, for captions: "digits (train)".
+        shape: Of one sample.
         labels: Shape (N,), int64; None if there are none.
         num_classes: Number of labels; None if there are none.
         classes: What the labels are called, one name for each; None if they have no names.
@@ -64,6 +65,7 @@ class Samples(ABC):
     """
 
     name: str
+    shape: tuple[int, ...]
     labels: Tensor | None
     num_classes: int | None
     classes: Sequence[str] | None
@@ -71,11 +73,6 @@ class Samples(ABC):
     attributes: Mapping[str, Attribute]
     flip: bool
     law: GaussianMixture | None = None
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """Of one sample."""
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -91,8 +91,8 @@ def _parts(folder: Path, split: Split, check: bool) -> list[tuple[numpy.ndarray,
             wanted = form.train if split == "train" else form.test
             return [_decoded(content, archive / name) for name, content in _unpacked(archive, form, wanted)]
     raise ValueError(
-        f"CIFAR-10 is not in {folder}: download cifar-10-binary.tar.gz (or cifar-10-python.tar.gz) from {SOURCE} and "
-        f"put it there, packed or unpacked"
+        f"CIFAR-10 is not in the folder {folder}: download cifar-10-binary.tar.gz (or cifar-10-python.tar.gz) from "
+        f"{SOURCE} and put it there, packed or unpacked"
     )
 
 

@@ -1,5 +1,6 @@
 """What sets that are read from a disk have in common: folders, checksums, pictures, and what is held out."""
 
+import difflib
 import hashlib
 import logging
 from collections.abc import Callable
@@ -12,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..registry import unknown
 from .augment import fitted
 from .streamed import Unreadable
 
@@ -47,12 +47,9 @@ def _existing(given: str, what: str) -> Path:
             return path
     except OSError as error:
         raise ValueError(f"{given} cannot be read: {error.strerror}") from None
-    parent = next(each for each in path.absolute().parents if each.exists())
-    names = [each.name for each in parent.iterdir()] if parent == path.absolute().parent else []
-    hint = ""
-    if names:
-        close = str(unknown("", path.name, names)).partition("did you mean ")[2].partition("?")[0]
-        hint = f"; did you mean {close}?" if close else ""
+    beside = [each.name for each in listed(path.parent)] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.7)
+    hint = f"; did you mean {path.parent / close[0]}?" if close else ""
     raise ValueError(f"there is no {what} {given}{hint}")
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -52,12 +53,13 @@ def _idx(folder: Path, name: str, dimensions: int, check: bool) -> Tensor:
         if packed.is_file():
             if check:
                 verify(packed, MD5[packed.name], SOURCE)
-            content = or_explain(lambda: gzip.decompress(packed.read_bytes()), packed, SOURCE)  # noqa: B023
+            content = or_explain(partial(gzip.decompress, packed.read_bytes()), packed, SOURCE)
             return _array(content, packed, dimensions)
         if plain.is_file():
             return _array(plain.read_bytes(), plain, dimensions)
     raise ValueError(
-        f"MNIST is not in {folder}: there is no {name}.gz; download {', '.join(MD5)} from {SOURCE} and put them there"
+        f"MNIST is not in the folder {folder}: there is no {name}.gz; download {', '.join(MD5)} from {SOURCE} "
+        f"and put them there"
     )
 
 

@@ -106,7 +106,7 @@ class Streamed(Samples):
     name: str
     load: Callable[[int], Tensor]
     count: int
-    shape: tuple[int, int, int] = (3, 32, 32)
+    shape: tuple[int, int, int]
     labels: Tensor | None = None
     num_classes: int | None = None
     classes: Sequence[str] | None = None

@@ -4,6 +4,7 @@ A new set is tested as it is if it needs no options; one that reads files needs 
 """
 
 import inspect
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ def test_streamed_as_in_memory(name: str, build: Callable[..., fg.data.Samples])
     assert isinstance(streamed, fg.data.Streamed)
     assert torch.equal(held.samples, streamed.samples)
     assert torch.equal(held.labels, streamed.labels)
+    elsewhere = pickle.loads(pickle.dumps(streamed.reader))  # as a worker that is not forked gets it
+    assert torch.equal(elsewhere[[3, 0]].images, streamed.reader[[3, 0]].images)
     for attribute in ("classes", "captions", "num_classes", "flip", "shape"):
         assert getattr(held, attribute) == getattr(streamed, attribute)
 

@@ -87,7 +87,7 @@ def test_corrupt_pictures_are_named_and_counted(tmp_path: Path, caplog: pytest.L
 def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = write_images(tmp_path / "pictures", each=2)
     folder = options["folder"]
-    refused("image_folder", f"there is no folder {folder[:-1]}; did you mean 'pictures'?", folder=folder[:-1])
+    refused("image_folder", f"there is no folder {folder[:-1]}; did you mean {folder}?", folder=folder[:-1])
     refused("image_folder", "there is no folder /nowhere/at/all", folder="/nowhere/at/all")
     refused(
         "image_folder", "000.png is a file, and the data are looked for in a folder", folder=f"{folder}/ant/000.png"
@@ -166,7 +166,7 @@ def test_cifar10_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, for
 
 
 def test_what_is_wrong_with_cifar10_is_said(tmp_path: Path) -> None:
-    refused("cifar10", "CIFAR-10 is not in", folder=str(tmp_path))
+    refused("cifar10", "CIFAR-10 is not in the folder", folder=str(tmp_path))
     refused("cifar10", "download cifar-10-binary.tar.gz", folder=str(tmp_path))
     write_cifar10(tmp_path, each=10, form="bin/")
     (tmp_path / "cifar-10-batches-bin/data_batch_3.bin").write_bytes(b"12345")

@@ -6,7 +6,6 @@ import re
 import sys
 from pathlib import Path
 
-import numpy
 import pytest
 import torch
 from PIL import Image
@@ -91,4 +90,4 @@ def test_a_folder_of_pictures_as_the_hub_reads_it(tmp_path: Path, monkeypatch: p
     assert found.classes == CLASSES
     images = {image.transpose(2, 0, 1).tobytes() for image in pixels(18, 12, 12, 3)}
     assert {image.numpy().tobytes() for image in found.data} == images
-    assert numpy.array(found.labels).tolist() == [0] * 6 + [1] * 6 + [2] * 6
+    assert found.labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6
