@@ -21,7 +21,7 @@ from torch import Tensor
 
 from flowguide import drawing, training
 from flowguide.cli import script
-from flowguide.data import Dataset
+from flowguide.data import Samples
 from flowguide.fields import Posterior
 from flowguide.options import check_options
 from flowguide.randomness import normal
@@ -74,10 +74,10 @@ def classifier_accuracy(settings: dict[str, Any], folder: Path) -> list[Row]:
 
 
 @torch.no_grad()
-def measure(model: Posterior, test: Dataset, config: Config) -> list[Row]:
+def measure(model: Posterior, test: Samples, config: Config) -> list[Row]:
     """Accuracy and cross-entropy at equally spaced times, with their standard errors over the data."""
     device = next(model.parameters()).device
-    data, labels = test.data.to(device), test.labels.to(device)
+    data, labels = test.samples.to(device), test.labels.to(device)
     noises = [normal(data.shape, config.seed, stream=draw, device=device) for draw in range(config.draws)]
     rows = []
     for t in torch.linspace(model.t_min, model.t_max, config.times, device=device):

@@ -95,7 +95,7 @@ def held_out_data(model: Field, count: int) -> tuple[Tensor, Tensor]:
     test, device = training.build_dataset(model.config, "test"), next(model.parameters()).device
     if test.labels is None:
         raise ValueError(f"this compares models of labelled data, and {test.name} has no labels")
-    return test.data[:count].to(device), test.labels[:count].to(device)
+    return test.to(device).batch(torch.arange(min(count, len(test))))
 
 
 def measure_asymmetry(
@@ -160,7 +160,7 @@ def held_out(model: Field, count: int) -> tuple[float, float]:
     data, labels = held_out_data(model, count)
     model.requires_grad_(False)
     if data.ndim == 4:
-        values = training.build_dataset(model.config, "test").data.unique()  # of all: a few may lack some
+        values = training.build_dataset(model.config, "test").samples.unique()  # of all: a few may lack some
         lattice = {"levels": len(values), "low": float(values[0]), "high": float(values[-1])}
         each = fg.bits_per_dim(model, data, labels, **lattice, rtol=1e-3, atol=1e-3)
     else:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from flowguide import diagnostics, drawing, guidance, training
 from flowguide.cli import script
-from flowguide.data import Dataset
+from flowguide.data import Samples
 from flowguide.evaluation import weights_of
 from flowguide.fields import Field, GaussianMixture, MixtureField
 from flowguide.options import check_options
@@ -86,7 +86,7 @@ def measure(model: Field, weights: Sequence[float], config: Config) -> list[Row]
     device = next(model.parameters()).device
     test, train = (training.build_dataset(model.config, split) for split in ("test", "train"))
     chosen = torch.arange(config.num) % len(test)
-    data, labels = test.data[chosen].to(device), test.labels[chosen].to(device)
+    data, labels = test.to(device).batch(chosen)
     noise = normal(data.shape, config.seed, device=device)
     exact = MixtureField(fitted(train), model.path)
     node = training.with_models(config.guidance, model, config.ema)
@@ -107,9 +107,10 @@ def measure(model: Field, weights: Sequence[float], config: Config) -> list[Row]
     return rows
 
 
-def fitted(train: Dataset) -> GaussianMixture:
+def fitted(train: Samples) -> GaussianMixture:
     """A Gaussian per class with the mean and the covariance of its data."""
-    of_class = [train.data[train.labels == label].flatten(1).double() for label in range(int(train.labels.max()) + 1)]
+    data, classes = train.samples.flatten(1).double(), range(int(train.labels.max()) + 1)
+    of_class = [data[train.labels == label] for label in classes]
     ridge = 1e-2 * torch.eye(of_class[0].shape[1], dtype=torch.float64)  # pixels that never change have no variance
     return GaussianMixture(
         torch.tensor([float(len(points)) for points in of_class]),

@@ -56,7 +56,7 @@ def samples(settings: dict[str, Any], folder: Path) -> None:
     repeats = config.repeats
 
     labels = torch.arange(classes).repeat_interleave(repeats)
-    real = torch.cat([data.data[data.labels == label][:repeats] for label in range(classes)])
+    real = torch.cat([data[(data.labels == label).nonzero()[:repeats, 0]] for label in range(classes)])
     columns = [real]
     for rule in rules:
         columns.append(training.samples(model.config, rule, len(labels), labels, solver, config.seed).cpu())

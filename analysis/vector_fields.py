@@ -97,7 +97,7 @@ def subject(config: Config) -> tuple[Field, Tensor, Tensor, LogDensity]:
     if test.shape != (2,) or model.num_classes is None:
         raise ValueError(f"this draws labelled points in the plane, and {config.run} is one of {test.name}")
     model.check_condition(torch.tensor([config.cond]), 1)
-    data, labels = test.data.double(), test.labels
+    data, labels = test.samples.double(), test.labels
 
     def log_density(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
         # Of the data themselves under the noise of the path, each a Gaussian.

@@ -55,7 +55,9 @@ def check_options(
             checked[name] = _fit(value, hints.get(name, Any))
         except Mismatch:
             expected = describe(hints[name])
-            raise ValueError(f"option {name!r} of {owner} must be {expected}, not {_shown(value)}") from None
+            open_ = value is None and known[name].default is inspect.Parameter.empty
+            hint = f": give one, {name}=..." if open_ else ""
+            raise ValueError(f"option {name!r} of {owner} must be {expected}, not {_shown(value)}{hint}") from None
     missing = [p.name for p in known.values() if p.default is p.empty and p.name not in checked]
     if missing:
         raise ValueError(f"{owner} needs the option {missing[0]!r} ({describe(hints.get(missing[0], Any))})")

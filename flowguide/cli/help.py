@@ -29,6 +29,7 @@ The run goes to runs/RECIPE: configuration, environment, checkpoints, TensorBoar
 goes on with a run that was interrupted (Ctrl-C saves first), to the bit.
 
 choose a component       data= path= network= objective=     (see: flowguide list)
+which data               data=glyphs data.size=32 data=image_folder data.folder=photos data.size=64
 set its options          network.width=64 objective.label_dropout=0.2 path.beta_max=10
 which times, which pairs objective.time=logit_normal objective.coupling=conditional_ot
 how to weigh the times   objective=dsm objective.weighting=min_snr

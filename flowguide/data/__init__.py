@@ -1,4 +1,7 @@
-"""Data sets, held in memory: ``fg.data.build("digits", split="train")``.
+"""Data sets: ``fg.data.build("digits", split="train")``.
+
+Small ones are held in memory (:class:`Dataset`), large ones are read as they are asked for (:class:`Streamed`); both
+are :class:`Samples`, and :func:`batches` feeds either to a training run.
 
 To add one, write a file here (or anywhere that is imported) with a function or class that returns a :class:`Dataset`
 and takes ``split``::
@@ -7,14 +10,34 @@ and takes ``split``::
     def mine(split: str = "train") -> fg.data.Dataset:
         '''One sentence about it.'''
         return fg.data.Dataset("mine", data, labels, num_classes=10)
+
+Images may be bytes, uint8 of shape (N, channels, height, width): they become numbers in [-1, 1] a batch at a time. What
+is too large for memory is a ``Streamed("mine", load, count, shape, labels, num_classes)``, whose ``load(i)`` reads one.
 """
 
 from ..registry import import_siblings
-from .base import Dataset, Split
+from .augment import flipped, random_crop
+from .base import Attribute, Dataset, Samples, Split
 from .base import datasets as registry
+from .feed import batches
+from .streamed import Streamed, Unreadable
 
 register, build, names = registry.register, registry.build, registry.names
 
-__all__ = ["Dataset", "Split", "build", "names", "register", "registry"]
+__all__ = [
+    "Attribute",
+    "Dataset",
+    "Samples",
+    "Split",
+    "Streamed",
+    "Unreadable",
+    "batches",
+    "build",
+    "flipped",
+    "names",
+    "random_crop",
+    "register",
+    "registry",
+]
 
 import_siblings(__name__)

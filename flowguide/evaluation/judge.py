@@ -52,7 +52,7 @@ def judge_for(data: Mapping[str, Any], classifier: Mapping[str, Any], device: st
     train({**settings, "device": device}, folder, show)
     model = load(folder, device=device)
     real = [build_dataset(model.config, split) for split in ("train", "test")]
-    seen = [see(model, part.data, part.labels) for part in real]
+    seen = [Seen.of([see(model, *some) for some in part.parts()]) for part in real]
     accuracy = float((seen[1].logits.argmax(1) == seen[1].labels).double().mean())
     features = f"flowguide's own classifier of {data['name']} ({100 * accuracy:.1f} % right on held-out data)"
     return Judge(model, features, accuracy, *seen)

@@ -1,6 +1,7 @@
 """What every metric has in common: it compares what a classifier saw in samples with what it saw in real data."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,11 @@ class Seen:
     features: Tensor
     logits: Tensor
     labels: Tensor
+
+    @classmethod
+    def of(cls, parts: Sequence["Seen"]) -> "Seen":
+        """What was seen in parts, as one."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("features", "logits", "labels")))
 
 
 class Metric(ABC):

@@ -28,12 +28,12 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def build_dataset(config: TrainConfig, split: data.Split) -> data.Dataset:
+def build_dataset(config: TrainConfig, split: data.Split) -> data.Samples:
     """The data set that a configuration names."""
     return data.registry.build_from(config.data, split=split)
 
 
-def with_data_options(config: TrainConfig, dataset: data.Dataset) -> TrainConfig:
+def with_data_options(config: TrainConfig, dataset: data.Samples) -> TrainConfig:
     """The configuration with what follows from the data filled in: the shape of a sample, and network options."""
     component = networks.registry.get(config.network.get("name"))
     options_for = getattr(component, "options_for", networks.Network.options_for)

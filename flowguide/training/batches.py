@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data import Dataset
+from ..data import Samples
 from ..randomness import derive
 from .options import TrainingOptions
 from .ranks import Ranks
@@ -26,7 +26,7 @@ class Order:
         seed: Fixes the order.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int) -> None:
+    def __init__(self, dataset: Samples, batch_size: int, seed: int) -> None:
         if batch_size > len(dataset):
             raise ValueError(
                 f"training.batch_size={batch_size} is more than the {len(dataset)} samples of {dataset.name}"

@@ -5,14 +5,17 @@ generator's state, and a run that was interrupted goes on as if it had not been,
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..data import Dataset
+from ..data import Samples, batches, flipped
 from ..objectives import Objective
 from ..randomness import derive
 from . import checkpoint
@@ -39,11 +42,11 @@ _SOURCE = 2  # the stream of a seed for the order of the source; those of a batc
 def fit(
     model: nn.Module,
     objective: Objective,
-    dataset: Dataset,
+    dataset: Samples,
     config: TrainConfig,
     run: RunFolder,
     show: bool = True,
-    source: Dataset | None = None,
+    source: Samples | None = None,
     watch: Watch | None = None,
 ) -> nn.Module:
     """Train ``model`` from the newest checkpoint of ``run``, or from the start, and return the averaged model.
@@ -51,11 +54,11 @@ def fit(
     Args:
         model: On its device; trained in place.
         objective: Gives the loss.
-        dataset: On the same device.
+        dataset: In memory on the same device, or read as it is needed.
         config: How to train, and from which seed; kept in every checkpoint, so that each can be loaded by itself.
         run: Where checkpoints and logs go, and whose ranks train.
         show: Show how it goes.
-        source: What the flow is to start from, on the same device; None for Gaussian noise.
+        source: What the flow is to start from, likewise; None for Gaussian noise.
         watch: Called after every step with its number, the averaged model and the log.
     Raises:
         ValueError: if loss or gradient stay infinite or NaN (the last good checkpoint stays), a process of the run
@@ -65,7 +68,6 @@ def fit(
     options, ranks = config.options, run.ranks
     shards = Shards.of(options, ranks, config.seed)
     order = Order(dataset, options.batch_size, config.seed)
-    starts = Order(source, options.batch_size, derive(config.seed, _SOURCE)) if source else None
     averages = Averages(model, options.ema, options.ema_warmup, options.ema_lengths)
     if options.parallel == "fsdp" and ranks.world > 1:
         for each in (model, *averages.models.values()):
@@ -87,16 +89,27 @@ def fit(
 
     writer = writer_to(options.log, run.logs, step) if ranks.first else Nowhere()
     progress = Progress(writer, options.steps, step, options.batch_size, show and ranks.first, options.skips)
-    with _explained(run), _rounding(options.tf32), Interruption(patient=ranks.world > 1) as interruption, progress:
+    with ExitStack() as stack:
+        for each in (progress, _explained(run), _rounding(options.tf32)):
+            stack.enter_context(each)
+        interruption = stack.enter_context(Interruption(patient=ranks.world > 1))
+        workers = min(options.workers, os.cpu_count() or 1)
+        passes = (step * options.accumulate, options.steps * options.accumulate, device, workers)
+        feed = stack.enter_context(closing(batches(dataset, partial(shards.rows, order), *passes)))
+        starts = repeat((None, None))
+        if source is not None:
+            order = Order(source, options.batch_size, derive(config.seed, _SOURCE))
+            starts = stack.enter_context(closing(batches(source, partial(shards.rows, order), *passes)))
+
         while step < options.steps:
             optimizers.zero_grad()
             losses = []
             for passed in range(options.accumulate):
-                number = step * options.accumulate + passed
-                generator.manual_seed(shards.seed_of(number))
-                torch.manual_seed(shards.seed_of(number))  # dropout layers know no other generator
-                data, labels = dataset[shards.rows(order, number)]
-                start = source[shards.rows(starts, number)][0] if source else None
+                (data, labels), (start, _) = next(feed), next(starts)
+                seed = shards.seed_of(step * options.accumulate + passed)
+                generator.manual_seed(seed)
+                torch.manual_seed(seed)  # dropout layers know no other generator
+                data = flipped(data, generator) if dataset.flip else data
                 with summing(loss_of, last=passed == options.accumulate - 1):
                     loss = loss_of(data, labels, start, generator)
                     (loss / options.accumulate).backward()

@@ -44,7 +44,7 @@ def samples(
                 f"this run starts from the data set {config.source['name']!r} and not from noise, and so has no score: "
                 f"{type(solver).__name__}, which draws noise, cannot sample it; choose an ODE solver"
             )
-        starts = data.registry.build_from(config.source, split="test").data
+        starts = data.registry.build_from(config.source, split="test")
         chosen = (uniform((num, 1), seed, dtype=torch.float64)[:, 0] * len(starts)).long()
         # As noise is: the path's scale at the first time, at which next to nothing is left of the data.
         options["start"] = starts[chosen] * float(field.path.sigma(solver.times(field)[0]))

@@ -44,7 +44,8 @@ def _train(config: TrainConfig, run: RunFolder, show: bool) -> nn.Module:
     dataset = build_dataset(config, "train")
     source = None if config.source is None else data.registry.build_from(config.source, split="train")
     if source:
-        objective.check_source(dataset.data[:1], source.data[:1])  # now, and not in the first step
+        first = torch.arange(1)
+        objective.check_source(dataset[first], source[first])  # now, and not in the first step
     config = with_data_options(config, dataset)
     torch.manual_seed(derive(config.seed))
     model = build_model(config).to(device)

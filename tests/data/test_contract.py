@@ -1,7 +1,17 @@
-"""What must hold of every registered data set."""
+"""What must hold of every registered data set, and of the toys and digits.
+
+A new set is tested as it is if it needs no options; one that reads files needs a line in ``stored_data.WRITERS``.
+"""
+
+import inspect
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from stored_data import WRITERS
 
 import flowguide as fg
 from flowguide.data.toys import eight_gaussians_mixture
@@ -10,28 +20,70 @@ every_set = pytest.mark.parametrize("name", fg.data.names())
 TOYS = ["checkerboard", "eight_gaussians", "moons", "spirals"]
 
 
+@pytest.fixture
+def build(name: str, tmp_path: Path) -> Callable[..., fg.data.Samples]:
+    """Builds the set: small, if it can be; from files made for it, if it needs some."""
+    parameters = fg.data.registry.options(name)
+    options: dict[str, Any] = {key: 700 for key in parameters if key.endswith("count")}
+    if name in WRITERS:
+        options |= WRITERS[name](tmp_path / name)
+    missing = [key for key, p in parameters.items() if p.default is inspect.Parameter.empty and key not in options]
+    assert not missing, f"{name} needs {missing}: write them in tests/stored_data.py"
+    return lambda split="train", **more: fg.data.build(name, split=split, **options, **more)
+
+
 @every_set
-def test_labelled_samples_in_two_splits(name: str) -> None:
-    train, test = (fg.data.build(name, split=split) for split in ("train", "test"))
+def test_labelled_samples_in_two_splits(name: str, build: Callable[..., fg.data.Samples]) -> None:
+    train, test = build(split="train"), build(split="test")
     for part, split in ((train, "train"), (test, "test")):
         assert part.name == f"{name} ({split})"
-        assert part.data.dtype == torch.float32
-        assert part.data.isfinite().all()
-        assert len(part) == len(part.data) == len(part.labels) > 100
+        samples = part.samples
+        assert samples.dtype == torch.float32
+        assert samples.isfinite().all()
+        assert len(part) == len(samples) == len(part.labels) > 100
         assert part.labels.dtype == torch.int64
         assert set(part.labels.tolist()) == set(range(part.num_classes))
-        assert part.shape == train.shape
-    rows = {tuple(row) for row in train.data.flatten(1).tolist()}
-    assert sum(tuple(row) in rows for row in test.data.flatten(1).tolist()) == 0
+        assert part.shape == train.shape == tuple(samples.shape[1:])
+        assert part.classes is None or len(part.classes) == part.num_classes
+        if len(part.shape) == 3:
+            assert samples.abs().max() <= 1
+        # Asked for by index, and in parts.
+        index = torch.tensor([5, 0, 5])
+        data, labels = part.batch(index)
+        assert torch.equal(data, samples[index])
+        assert torch.equal(data, part[index])
+        assert torch.equal(labels, part.labels[index])
+        parts = list(part.parts(70))
+        assert [len(one) for one, _ in parts] == [len(one) for one in samples.split(70)]
+        assert torch.equal(torch.cat([one for one, _ in parts]), samples)
+        assert torch.equal(torch.cat([one for _, one in parts]), part.labels)
+    rows = {row.numpy().tobytes() for row in train.samples}
+    assert sum(row.numpy().tobytes() in rows for row in test.samples) == 0
 
 
 @every_set
-def test_deterministic(name: str) -> None:
-    first, again = fg.data.build(name), fg.data.build(name)
-    assert torch.equal(first.data, again.data)
+def test_deterministic(name: str, build: Callable[..., fg.data.Samples]) -> None:
+    first, again = build(), build()
+    assert torch.equal(first.samples, again.samples)
     assert torch.equal(first.labels, again.labels)
+    assert first.captions == again.captions
     with pytest.raises(ValueError, match=r"'split' of data set .* must be one of 'train', 'test', not 'val'"):
-        fg.data.build(name, split="val")
+        build(split="val")
+
+
+@every_set
+def test_streamed_as_in_memory(name: str, build: Callable[..., fg.data.Samples]) -> None:
+    if "stream" not in fg.data.registry.options(name):
+        pytest.skip("always in memory")
+    held, streamed = build(stream=False), build(stream=True)
+    assert isinstance(held, fg.data.Dataset)
+    assert isinstance(streamed, fg.data.Streamed)
+    assert torch.equal(held.samples, streamed.samples)
+    assert torch.equal(held.labels, streamed.labels)
+    elsewhere = pickle.loads(pickle.dumps(streamed.reader))  # as a worker that is not forked gets it
+    assert torch.equal(elsewhere[[3, 0]].images, streamed.reader[[3, 0]].images)
+    for attribute in ("classes", "captions", "num_classes", "flip", "shape"):
+        assert getattr(held, attribute) == getattr(streamed, attribute)
 
 
 def test_digits() -> None:
