@@ -27,7 +27,7 @@ FLOORS = {
     "training": 4,
     "pretrained": 4,
     "evaluation": 5,
-    "drawing": 5,
+    "drawing": 0,
     "cli": 6,
     "__main__": 7,
 }

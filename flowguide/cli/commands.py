@@ -61,10 +61,13 @@ class SampleConfig:
 
 def train(settings: dict[str, Any], folder: Path) -> None:
     """Train, and say what to do next."""
+    from ..evaluation import watcher
+
     shown = _relative(folder)
     show = not settings.pop("quiet", False)
     try:
-        model = training.train({**settings, "run": str(shown), "out": str(shown)}, shown, show)
+        watch = watcher(settings.get("watch"), show)
+        model = training.train({**settings, "run": str(shown), "out": str(shown)}, shown, show, watch)
     except training.Interrupted as stop:
         raise training.Interrupted(f"{stop}. Everything is in {shown}") from None
     if not is_first():

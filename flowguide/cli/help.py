@@ -36,6 +36,7 @@ how to weigh the times   objective=dsm objective.weighting=min_snr
 from data to data        source=eight_gaussians              (what the flow starts from; default: noise)
 set the training         training.steps=3000 training.batch_size=256 training.learning_rate=1e-3
                          training.ema=0.999 training.warmup=100 training.save_every=500
+look while it trains     watch=quality watch.every=500 (samples, metrics, and RUN/best.safetensors)
 make it fast             training.precision=bfloat16 training.compile=true training.optimizer=muon
 fit it into memory       training.accumulate=4 network.checkpointing=true
 on several GPUs          torchrun --nproc-per-node 8 -m flowguide train RECIPE [training.parallel=fsdp]

@@ -9,18 +9,22 @@ from .evaluate import EvaluateConfig, evaluate, weights_of
 from .judge import Judge, judge_for
 from .kept import Row
 from .tables import REAL, as_text, label_of, label_of_weight, summarise, write_tables
+from .watch import Watch, WatchConfig, watcher
 
 __all__ = [
     "REAL",
     "EvaluateConfig",
     "Judge",
     "Row",
+    "Watch",
+    "WatchConfig",
     "as_text",
     "evaluate",
     "judge_for",
     "label_of",
     "label_of_weight",
     "summarise",
+    "watcher",
     "weights_of",
     "write_tables",
 ]

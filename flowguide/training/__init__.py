@@ -1,5 +1,6 @@
 """Training: the loop, moving averages, checkpoints and run folders."""
 
+from . import checkpoint, sharded
 from .assemble import build_dataset, build_model, device_of, load, load_generative
 from .averaging import averaged, write_averaged
 from .checkpoint import read_meta
@@ -20,11 +21,13 @@ __all__ = [
     "build_dataset",
     "build_model",
     "check_seed",
+    "checkpoint",
     "device_of",
     "load",
     "load_generative",
     "read_meta",
     "samples",
+    "sharded",
     "train",
     "with_models",
     "write_averaged",

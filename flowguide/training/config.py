@@ -30,6 +30,7 @@ class TrainConfig:
         imports: Modules that register components of the user's.
         fresh: Start over, removing the checkpoints in the run folder.
         allow: Go on with the run in the folder even if its configuration was another, taking what fits.
+        watch: What to look at while it trains (``flowguide/evaluation/watch.py``); None for nothing.
         shape: Of one sample, without the batch; follows from the data.
         recipe: Name of the recipe.
         run, out: The run folder, as it was asked for and as it is.
@@ -50,6 +51,7 @@ class TrainConfig:
     imports: Sequence[str] = ()
     fresh: bool = False
     allow: bool = False
+    watch: Node | None = None
     shape: Sequence[int] | None = None
     recipe: str | None = None
     run: str | None = None

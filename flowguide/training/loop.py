@@ -59,7 +59,8 @@ def fit(
         run: Where checkpoints and logs go, and whose ranks train.
         show: Show how it goes.
         source: What the flow is to start from, likewise; None for Gaussian noise.
-        watch: Called after every step with its number, the averaged model and the log.
+        watch: Called after every step with its number, the averaged model and the log; on all ranks if each holds a
+            share of the model, and otherwise on the first.
     Raises:
         ValueError: if loss or gradient stay infinite or NaN (the last good checkpoint stays), a process of the run
             goes away, or the last checkpoint cannot be written.
@@ -126,7 +127,7 @@ def fit(
             if step % options.save_every == 0 or step == options.steps or stop:
                 progress.flush()  # before the file is written: a checkpoint is never of a run gone wrong
                 _save(run, step, state(model, averages, optimizers), config, last=stop or step == options.steps)
-            if watch is not None:
+            if watch is not None and (ranks.first or options.parallel == "fsdp"):
                 watch(step, averages.model, writer)
             if stop and step < options.steps:
                 raise Interrupted(f"stopped after step {step} of {options.steps}; the same command goes on from there")

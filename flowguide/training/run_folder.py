@@ -234,7 +234,7 @@ def _revision() -> str | None:
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings in which two configurations differ, other than those that may."""
     old, new = flatten(old), flatten(new)
-    names = [name for name in {**old, **new} if name not in _FREE]
+    names = [name for name in {**old, **new} if name not in _FREE and not name.startswith("watch.")]
     return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
 
 

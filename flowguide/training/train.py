@@ -1,7 +1,7 @@
 """From a configuration to a trained run."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,19 @@ from .. import data, objectives
 from ..randomness import derive
 from .assemble import build_dataset, build_model, device_of, with_data_options
 from .config import TrainConfig
-from .loop import fit
+from .loop import Watch, fit
 from .ranks import joined
 from .run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
 
-def train(settings: Mapping[str, Any], folder: Path | str, show: bool = True) -> nn.Module:
+def train(
+    settings: Mapping[str, Any],
+    folder: Path | str,
+    show: bool = True,
+    watcher: Callable[[TrainConfig, RunFolder], Watch] | None = None,
+) -> nn.Module:
     """Train what a recipe describes, in ``folder``; a run that is there already goes on.
 
     Under ``torchrun`` all its processes train together.
@@ -27,7 +32,8 @@ def train(settings: Mapping[str, Any], folder: Path | str, show: bool = True) ->
     Args:
         settings: A recipe, resolved: see :class:`TrainConfig`.
         folder: The run folder.
-        show: Show a progress bar.
+        show: Show how it goes.
+        watcher: Makes what is called after every step (:func:`.fit`), once configuration and folder are known.
     Returns:
         The trained model with averaged weights.
     Raises:
@@ -35,10 +41,10 @@ def train(settings: Mapping[str, Any], folder: Path | str, show: bool = True) ->
     """
     config = TrainConfig.of(settings)
     with joined() as ranks:
-        return _train(config, RunFolder(folder, ranks), show)
+        return _train(config, RunFolder(folder, ranks), show, watcher)
 
 
-def _train(config: TrainConfig, run: RunFolder, show: bool) -> nn.Module:
+def _train(config: TrainConfig, run: RunFolder, show: bool, watcher: Any) -> nn.Module:
     device = device_of(run.ranks.device(config.device))
     objective = objectives.registry.build_from(config.objective)
     dataset = build_dataset(config, "train")
@@ -62,4 +68,5 @@ def _train(config: TrainConfig, run: RunFolder, show: bool) -> nn.Module:
         torch.get_num_threads(),
         run.folder,
     )
-    return fit(model, objective, dataset.to(device), config, run, show, source and source.to(device))
+    watch = watcher and watcher(config, run)
+    return fit(model, objective, dataset.to(device), config, run, show, source and source.to(device), watch)

@@ -1,0 +1,158 @@
+"""What becomes of samples while a model trains: their quality at fixed seeds, a picture of them, and the best model.
+
+A recipe asks for it by ``watch=quality``. Every so many steps the averaged model is sampled, always from one noise,
+and
+
+- the picture goes to the log and to ``RUN/watch/``;
+- the metrics go to the log and to ``RUN/watch/rows.json``;
+- if the first metric is the best so far, the averaged weights go to ``RUN/best.safetensors``, which is loaded as any
+  checkpoint is.
+
+Nothing of it reaches the training itself, whose every bit is as without it.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import drawing, guidance, metrics, solvers
+from ..fields import Field
+from ..metrics import see
+from ..options import check_options
+from ..training import RunFolder, TrainConfig, check_seed, checkpoint, samples, sharded
+from ..training.logs import Writer
+from .judge import Judge, judge_for
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """What ``recipes/watch/`` may say.
+
+    Attributes:
+        solver: Node of a solver.
+        every: Steps between looks; there is a last one at the end.
+        guidance: Node of a guidance rule; None to look at the conditional samples.
+        metrics: Names of metrics, the first of which says which model is the best; may be empty.
+        classifier: The network, objective, training and seed nodes of the classifier to measure with.
+        num: Samples that metrics are computed of.
+        shown: Samples in a picture.
+        seed: Of the noise.
+        batch_size: Samples per evaluation of the network.
+    """
+
+    solver: Mapping[str, Any]
+    every: int = 1000
+    guidance: Mapping[str, Any] | None = None
+    metrics: Sequence[str] = ()
+    classifier: Mapping[str, Any] | None = None
+    num: int = 500
+    shown: int = 40
+    seed: int = 0
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        for name, least in {"every": 1, "num": 2, "shown": 1, "batch_size": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"watch.{name} must be at least {least}, not {getattr(self, name)}")
+        if self.metrics and self.classifier is None:
+            raise ValueError("watch.metrics need watch.classifier, whose features they are computed in")
+        check_seed(self.seed)
+
+
+class Watch:
+    """Looks at the model of a run: called after every step with its number, the averaged model and the log.
+
+    Args:
+        config: What to look at.
+        training: Of the run, with the shape of a sample.
+        run: Its folder.
+        show: Show how the classifier is trained, if it is not kept from before.
+    Raises:
+        ValueError: if anything in the configuration is wrong, or the run trains a classifier.
+    """
+
+    def __init__(self, config: WatchConfig, training: TrainConfig, run: RunFolder, show: bool = True) -> None:
+        if training.path is None:
+            raise ValueError("watch looks at samples, and a classifier has none: leave out watch=")
+        self.config = config
+        self.training = training
+        self.run = run
+        self.solver = solvers.registry.build_from(config.solver)
+        self.measures = {name: metrics.build(name) for name in config.metrics}
+        self.judge: Judge | None = None
+        if config.metrics:  # trained now, on all ranks: later the first one is by itself
+            self.judge = judge_for(training.data, config.classifier, training.device, show)
+
+    @property
+    def file(self) -> Path:
+        """Where the rows are: a number of each metric for every step that was looked at."""
+        return self.run.folder / "watch" / "rows.json"
+
+    def __call__(self, step: int, model: nn.Module, writer: Writer) -> None:
+        if step % self.config.every and step != self.training.options.steps:
+            return
+        if not isinstance(model, Field):
+            raise ValueError(f"watch looks at samples, and a {type(model).__name__} has none: leave out watch=")
+        rule = model if self.config.guidance is None else guidance.registry.build_from(self.config.guidance, model)
+        count = max(self.config.shown, self.config.num if self.measures else 0)
+        labels = None if model.num_classes is None else torch.arange(count) % model.num_classes
+        options = {"batch_size": self.config.batch_size}
+        drawn = samples(self.training, rule, count, labels, self.solver, self.config.seed, **options)
+        if not self.run.ranks.first:  # it was needed for its share of the model
+            return
+        self._show(step, drawn[: self.config.shown], labels, model.num_classes, writer)
+        if self.judge is not None:
+            seen = see(self.judge.classifier, drawn[: self.config.num], labels[: self.config.num])
+            row = {name: measure(seen, self.judge.train) for name, measure in self.measures.items()}
+            for name, value in row.items():
+                writer.add_scalar(f"watch/{name}", value, step)
+            self._keep(step, row, model)
+
+    def _show(self, step: int, drawn: Tensor, labels: Tensor | None, classes: int | None, writer: Writer) -> None:
+        picture = self.file.with_name(f"step-{step:08d}.png")
+        if drawn.ndim == 4 and drawn.shape[1] in (1, 3):
+            columns = classes if classes and classes <= 20 else max(1, round(len(drawn) ** 0.5))
+            drawing.save_images(drawn, picture, columns)
+            writer.add_image("watch/samples", drawing.tile(drawn, columns).permute(2, 0, 1), step)
+        elif drawn.shape[1:] == (2,):
+            drawing.save_points(drawn, None if labels is None else labels[: len(drawn)], picture, f"step {step}")
+
+    def _keep(self, step: int, row: Mapping[str, float], model: nn.Module) -> None:
+        """Note the numbers; and the model, if it is the best so far."""
+        rows = {number: each for number, each in self.rows().items() if number < step}
+        first = next(iter(self.measures))
+        sign = 1.0 if self.measures[first].better == "lower" else -1.0
+        best = min((sign * each[first] for each in rows.values()), default=float("inf"))
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        part = self.file.with_name(".rows.json.part")
+        part.write_text(json.dumps({**rows, step: dict(row)}, indent=1) + "\n")
+        if sign * row[first] < best:
+            tensors = {f"ema.{name}": sharded.whole(tensor) for name, tensor in model.state_dict().items()}
+            meta = {"step": step, "config": self.training.settings(), "watched": dict(row)}
+            checkpoint.write(self.run.folder / "best.safetensors", tensors, meta)
+        os.replace(part, self.file)  # after the model: a run that dies between them looks again
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
+        log.info("step %d: %s%s", step, shown, " (the best so far)" if sign * row[first] < best else "")
+
+    def rows(self) -> dict[int, dict[str, float]]:
+        """What was measured, by step."""
+        if not self.file.is_file():
+            return {}
+        return {int(step): row for step, row in json.loads(self.file.read_text()).items()}
+
+
+def watcher(node: Mapping[str, Any] | None, show: bool = True) -> Callable[[TrainConfig, RunFolder], Watch] | None:
+    """What makes the watch of a recipe's node, once the run is known; None if nothing is to be watched."""
+    if node is None:
+        return None
+    config = WatchConfig(**check_options("watch", WatchConfig, (), node))
+    return lambda training, run: Watch(config, training, run, show)
