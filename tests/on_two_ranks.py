@@ -10,6 +10,7 @@ from tiny_runs import recipe
 
 import flowguide as fg
 from flowguide import training
+from flowguide.evaluation import watcher
 from flowguide.training import ranks
 
 NETWORK = {"name": "dit", "patch": 4, "depth": 2, "width": 32, "heads": 2}
@@ -20,6 +21,24 @@ def settings(**more: object) -> dict:
     return recipe(data={"name": "digits"}, network=NETWORK, training={**TRAINING, **more})
 
 
+JUDGE = {
+    "network": {"name": "convnet", "width": 8},
+    "objective": {"name": "classification"},
+    "training": {"steps": 30, "batch_size": 64, "ema": 0.9},
+    "seed": 0,
+}
+WATCH = {
+    "every": 12, "num": 40, "metrics": ["frechet_distance", "inception_score"], "classifier": JUDGE,
+    "solver": {"name": "euler", "steps": 2},
+}  # fmt: skip
+
+
+def watched(parallel: str, **more: object) -> dict:
+    """A U-Net, whose weights lie with their channels innermost."""
+    unet = {"name": "unet", "width": 8, "multipliers": [1, 2], "blocks": 1, "head_width": 8, "attention": [1]}
+    return {**settings(parallel=parallel, **more), "network": unet, "watch": WATCH}
+
+
 def main(folder: Path) -> None:
     with ranks.joined() as here:
         training.train(settings(), folder / "ddp", show=False)
@@ -28,6 +47,9 @@ def main(folder: Path) -> None:
         guided = fg.guidance.build("cfg", half, w=2.0)  # sampled while it is in shares
         samples = fg.sample(guided, (2, 1, 8, 8), torch.tensor([1, 2]), fg.solvers.build("euler", steps=2))
         training.train(settings(parallel="fsdp"), folder / "from_one", show=False)
+        for parallel in ("ddp", "fsdp"):
+            watch = watcher(WATCH, show=False)
+            training.train(watched(parallel), folder / f"watched_{parallel}", show=False, watcher=watch)
         shares = sum(p.to_local().numel() for p in half.parameters())
         notes = {"shares": shares, "samples": samples.flatten()[:8].tolist()}
         for name, more in {"uneven": {"batch_size": 25}, "too many": {"batch_size": 3000}}.items():

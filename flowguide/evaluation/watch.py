@@ -14,7 +14,8 @@ Nothing of it reaches the training itself, whose every bit is as without it.
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,15 +108,25 @@ class Watch:
         labels = None if model.num_classes is None else torch.arange(count) % model.num_classes
         options = {"batch_size": self.config.batch_size}
         drawn = samples(self.training, rule, count, labels, self.solver, self.config.seed, **options)
-        if not self.run.ranks.first:  # it was needed for its share of the model
+        first = self.run.ranks.first  # the others are here for their shares of the model
+        if first:
+            with _unless_full():
+                self._show(step, drawn[: self.config.shown], labels, model.num_classes, writer)
+        if self.judge is None:
             return
-        self._show(step, drawn[: self.config.shown], labels, model.num_classes, writer)
-        if self.judge is not None:
-            seen = see(self.judge.classifier, drawn[: self.config.num], labels[: self.config.num])
-            row = {name: measure(seen, self.judge.train) for name, measure in self.measures.items()}
+        seen = see(self.judge.classifier, drawn[: self.config.num], labels[: self.config.num])
+        row = {name: measure(seen, self.judge.train) for name, measure in self.measures.items()}
+        best = first and self._is_best(step, row)
+        if any(sharded.is_share(parameter) for parameter in model.parameters()):
+            best = self.run.ranks.any(best)
+        tensors = (
+            {f"ema.{name}": sharded.whole(tensor) for name, tensor in model.state_dict().items()} if best else None
+        )
+        if first:
             for name, value in row.items():
                 writer.add_scalar(f"watch/{name}", value, step)
-            self._keep(step, row, model)
+            with _unless_full():
+                self._keep(step, row, tensors)
 
     def _show(self, step: int, drawn: Tensor, labels: Tensor | None, classes: int | None, writer: Writer) -> None:
         picture = self.file.with_name(f"step-{step:08d}.png")
@@ -126,28 +137,39 @@ class Watch:
         elif drawn.shape[1:] == (2,):
             drawing.save_points(drawn, None if labels is None else labels[: len(drawn)], picture, f"step {step}")
 
-    def _keep(self, step: int, row: Mapping[str, float], model: nn.Module) -> None:
-        """Note the numbers; and the model, if it is the best so far."""
-        rows = {number: each for number, each in self.rows().items() if number < step}
+    def _is_best(self, step: int, row: Mapping[str, float]) -> bool:
+        """Whether the first metric is better than at every earlier step."""
         first = next(iter(self.measures))
         sign = 1.0 if self.measures[first].better == "lower" else -1.0
-        best = min((sign * each[first] for each in rows.values()), default=float("inf"))
+        return all(sign * row[first] < sign * each[first] for number, each in self.rows().items() if number < step)
+
+    def _keep(self, step: int, row: Mapping[str, float], best: Mapping[str, Tensor]) -> None:
+        """Note the numbers; and the model, if it is the best so far."""
+        if best:  # before the row: a run that dies between them looks again
+            meta = {"step": step, "config": self.training.settings(), "watched": dict(row)}
+            checkpoint.write(self.run.folder / "best.safetensors", best, meta)
+        rows = {number: each for number, each in self.rows().items() if number < step}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_name(".rows.json.part")
         part.write_text(json.dumps({**rows, step: dict(row)}, indent=1) + "\n")
-        if sign * row[first] < best:
-            tensors = {f"ema.{name}": sharded.whole(tensor) for name, tensor in model.state_dict().items()}
-            meta = {"step": step, "config": self.training.settings(), "watched": dict(row)}
-            checkpoint.write(self.run.folder / "best.safetensors", tensors, meta)
-        os.replace(part, self.file)  # after the model: a run that dies between them looks again
+        os.replace(part, self.file)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
-        log.info("step %d: %s%s", step, shown, " (the best so far)" if sign * row[first] < best else "")
+        log.info("step %d: %s%s", step, shown, " (the best so far)" if best else "")
 
     def rows(self) -> dict[int, dict[str, float]]:
         """What was measured, by step."""
         if not self.file.is_file():
             return {}
         return {int(step): row for step, row in json.loads(self.file.read_text()).items()}
+
+
+@contextmanager
+def _unless_full() -> Iterator[None]:
+    """Go on without what cannot be written: a full disk is to cost no one a run."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s; the run goes on", error)
 
 
 def watcher(node: Mapping[str, Any] | None, show: bool = True) -> Callable[[TrainConfig, RunFolder], Watch] | None:

@@ -27,7 +27,9 @@ class FrechetDistance(Metric):
         for seen in (samples, reference):
             if len(seen.features) < 2:
                 raise ValueError(f"a Frechet distance needs at least 2 samples on each side, not {len(seen.features)}")
-        distance = FrechetInceptionDistance(feature=Given()).to(samples.features.device).set_dtype(torch.float64)
+        # Not synchronised: each process has all samples, or has been asked alone.
+        distance = FrechetInceptionDistance(feature=Given(), sync_on_compute=False)
+        distance = distance.to(samples.features.device).set_dtype(torch.float64)
         distance.update(reference.features.double(), real=True)
         distance.update(samples.features.double(), real=False)
         return float(distance.compute())

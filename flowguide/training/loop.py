@@ -131,6 +131,7 @@ def fit(
                 watch(step, averages.model, writer)
             if stop and step < options.steps:
                 raise Interrupted(f"stopped after step {step} of {options.steps}; the same command goes on from there")
+        ranks.wait()  # for the first one to have written the last checkpoint
     return averages.model
 
 

@@ -53,7 +53,7 @@ def shard(model: nn.Module, ranks: Ranks) -> None:
 
     # An output that is a view may not be changed in place; objectives never do.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
-    network = network_of(model)
+    network = network_of(model).to(memory_format=torch.contiguous_format)  # others cannot be shared out
     mesh = init_device_mesh(next(network.parameters()).device.type, (ranks.world,))
     stacks = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
     for block in [block for stack in reversed(stacks) for block in stack]:

@@ -11,6 +11,7 @@ from tiny_runs import final, recipe, same, stop_after
 import flowguide as fg
 from flowguide import training
 from flowguide.evaluation import WatchConfig, watcher
+from flowguide.training.logs import Nowhere
 
 JUDGE = {
     "network": {"name": "convnet", "width": 8},
@@ -33,9 +34,14 @@ def watched(**changes: Any) -> dict[str, Any]:
     return {**node, **changes}
 
 
+NETWORK = {
+    "name": "unet", "channels": 1, "num_classes": 10, "width": 8, "multipliers": [1, 2], "blocks": 1, "head_width": 8,
+    "attention": [1],
+}  # fmt: skip
+
+
 def digits(**more: Any) -> dict[str, Any]:
-    network = {"name": "unet", "width": 8, "multipliers": [1, 2], "blocks": 1, "head_width": 8, "attention": [1]}
-    settings = recipe(data={"name": "digits"}, network=network, training__save_every=20, training__steps=50)
+    settings = recipe(data={"name": "digits"}, network=NETWORK, training__save_every=20, training__steps=50)
     settings["training"] |= {"decay": "constant", "learning_rate": 5e-3}
     return {**settings, **more}
 
@@ -85,6 +91,21 @@ def test_points_are_drawn_and_watching_may_begin_later(tmp_path: Path) -> None:
     run(recipe(watch={"solver": {"name": "euler", "steps": 2}, "every": 15}), tmp_path)
     assert [file.name for file in sorted((tmp_path / "watch").iterdir())] == ["step-00000030.png", "step-00000040.png"]
     assert not (tmp_path / "best.safetensors").exists()
+
+
+def test_what_cannot_be_written_costs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("flowguide.drawing.save_images", full)
+    monkeypatch.setattr("flowguide.evaluation.watch.checkpoint.write", full)
+    node = watched(every=50)
+    config = training.TrainConfig.of(digits(watch=node, shape=[1, 8, 8]))
+    look = watcher(node, show=False)(config, training.RunFolder(tmp_path))
+    model = training.build_model(config).eval()
+    look(50, model, Nowhere())
+    assert caplog.text.count("No space left on device; the run goes on") == 2
+    assert look.rows() == {}
 
 
 def test_says_what_is_wrong(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from on_two_ranks import settings
+from on_two_ranks import WATCH, settings, watched
 from tiny_runs import final, same
 
 import flowguide as fg
 from flowguide import training
+from flowguide.evaluation import watcher
 from flowguide.training import checkpoint
 
 TESTS = Path(__file__).parents[1]
@@ -43,6 +44,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     training.train(settings(accumulate=2), folder / "one", show=False)
     training.train(settings(accumulate=2, steps=8), folder / "from_one", show=False)
+    ENVIRONMENT["FLOWGUIDE_CACHE"] = str(folder / "judges")
     process = start([*TORCHRUN, str(TESTS / "on_two_ranks.py"), str(folder)])
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
@@ -121,6 +123,20 @@ def test_power_averages_of_two_ranks(two: Path) -> None:
         "step-00000024.safetensors",
     ]
     assert same(final(two / "averages"), {**final(two / "averages"), **final(two / "ddp")})
+
+
+def test_runs_of_two_ranks_are_watched_as_those_of_one(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWGUIDE_CACHE", ENVIRONMENT["FLOWGUIDE_CACHE"])
+    alone = watched("ddp", accumulate=2)
+    training.train(alone, two / "watched", show=False, watcher=watcher(WATCH, show=False))
+    expected = json.loads((two / "watched/watch/rows.json").read_text())
+    assert list(expected) == ["12", "24"]
+    for parallel in ("ddp", "fsdp"):
+        rows = json.loads((two / f"watched_{parallel}/watch/rows.json").read_text())
+        for step, row in expected.items():
+            assert rows[step] == pytest.approx(row, rel=1e-3)
+        best = fg.load(two / f"watched_{parallel}/best.safetensors")
+        assert all(p.isfinite().all() for p in best.parameters())
 
 
 def test_samples_of_a_model_in_shares(two: Path) -> None:
