@@ -119,9 +119,8 @@ class Watch:
         best = first and self._is_best(step, row)
         if any(sharded.is_share(parameter) for parameter in model.parameters()):
             best = self.run.ranks.any(best)
-        tensors = (
-            {f"ema.{name}": sharded.whole(tensor) for name, tensor in model.state_dict().items()} if best else None
-        )
+        kept = model.state_dict() if best else {}
+        tensors = {f"ema.{name}": sharded.whole(tensor) for name, tensor in kept.items()}
         if first:
             for name, value in row.items():
                 writer.add_scalar(f"watch/{name}", value, step)

@@ -1,5 +1,6 @@
 """Where the curves of a run go: TensorBoard's files, Weights & Biases, or nowhere."""
 
+import secrets
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,7 +67,7 @@ class Wandb:
         folder.mkdir(parents=True, exist_ok=True)
         note = folder / "wandb_id"
         if not note.exists():
-            note.write_text(wandb.util.generate_id())
+            note.write_text(secrets.token_hex(4))
         self._wandb: Any = wandb
         named = {"project": "flowguide", "name": folder.resolve().parent.name, "id": note.read_text()}
         self._run = wandb.init(**named, resume="allow", dir=str(folder))
