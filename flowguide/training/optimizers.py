@@ -27,6 +27,8 @@ class Optimizers:
     Args:
         model: What is trained.
         options: Which optimizers, with which settings.
+    Raises:
+        ValueError: if this torch has no such optimizer.
 
     Attributes:
         parameters: Everything that moves, by name.
@@ -40,6 +42,8 @@ class Optimizers:
         common = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
         self._adamw = torch.optim.AdamW(others, betas=tuple(options.betas), fused=True, **common)
         self._muon = None
+        if muon and not hasattr(torch.optim, "Muon"):
+            raise ValueError(f"training.optimizer=muon needs a newer torch than {torch.__version__}, or take adamw")
         if muon:
             # Scaled as AdamW's steps are, so that one learning rate and one decay serve both.
             matrices = [self.parameters[name] for name in sorted(muon)]

@@ -47,9 +47,17 @@ def replicated(loss: Loss, ranks: Ranks) -> nn.Module:
 
 
 def shard(model: nn.Module, ranks: Ranks) -> None:
-    """Leave every rank a share of each tensor of the model, in place; whole are only those of the block in use."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+    """Leave every rank a share of each tensor of the model, in place; whole are only those of the block in use.
+
+    Raises:
+        ValueError: if this torch cannot.
+    """
+    try:
+        from torch.distributed.checkpoint import HuggingFaceStorageWriter  # noqa: F401, for its checkpoints
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+    except ImportError:
+        raise ValueError(f"training.parallel=fsdp needs a newer torch than {torch.__version__}, or take ddp") from None
 
     # An output that is a view may not be changed in place; objectives never do.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from killed_runs import SETTINGS
 from tiny_runs import final, recipe, same
 
 from flowguide import training
@@ -20,15 +19,18 @@ TESTS = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
 
 
-@pytest.mark.slow
-def test_a_run_that_is_killed_twenty_times_is_the_same_run(tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    training.train(SETTINGS, tmp_path / "whole", show=False)
-    torch.set_num_threads(threads)
-    words = [sys.executable, str(TESTS / "killed_runs.py"), str(tmp_path / "killed"), "20", "0"]
-    ended = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+def killed(folder: Path, kills: int, world: int) -> subprocess.CompletedProcess:
+    words = [sys.executable, str(TESTS / "killed_runs.py"), str(folder), str(kills), "0", str(world)]
+    ended = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=400)
     assert ended.returncode == 0, ended.stderr
+    return ended
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_run_that_is_killed_twenty_times_is_the_same_run(tmp_path: Path, world: int) -> None:
+    killed(tmp_path / "whole", 0, world)
+    ended = killed(tmp_path / "killed", 20, world)
     assert ended.stderr.count("going on from the last good one") == 0, "no checkpoint is ever half"
     assert same(final(tmp_path / "whole"), final(tmp_path / "killed"))
     for folder in ("checkpoints", "averages"):
