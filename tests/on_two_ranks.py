@@ -11,7 +11,7 @@ from tiny_runs import recipe
 import flowguide as fg
 from flowguide import training
 from flowguide.evaluation import watcher
-from flowguide.training import ranks
+from flowguide.training import TrainConfig, ranks
 
 NETWORK = {"name": "dit", "patch": 4, "depth": 2, "width": 32, "heads": 2}
 TRAINING = {"steps": 24, "batch_size": 24, "save_every": 8, "warmup": 5, "decay": "constant", "ema": 0.9}
@@ -50,8 +50,14 @@ def main(folder: Path) -> None:
         for parallel in ("ddp", "fsdp"):
             watch = watcher(WATCH, show=False)
             training.train(watched(parallel), folder / f"watched_{parallel}", show=False, watcher=watch)
+        drawn = {}
+        for count in (1, 7):  # fewer than ranks, and not as many on each
+            drawn[count] = training.samples(
+                TrainConfig.of(settings(ema=0.9) | {"shape": [1, 8, 8]}), fg.load(folder / "ddp"), count,
+                torch.arange(count), fg.solvers.build("euler_maruyama", steps=3), batch_size=2, ranks=here,
+            ).tolist()  # fmt: skip
         shares = sum(p.to_local().numel() for p in half.parameters())
-        notes = {"shares": shares, "samples": samples.flatten()[:8].tolist()}
+        notes = {"shares": shares, "samples": samples.flatten()[:8].tolist(), "drawn": drawn}
         for name, more in {"uneven": {"batch_size": 25}, "too many": {"batch_size": 3000}}.items():
             try:
                 training.train(settings(**more), folder / name, show=False)

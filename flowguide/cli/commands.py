@@ -80,21 +80,27 @@ def train(settings: dict[str, Any], folder: Path) -> None:
 
 
 def sample(settings: dict[str, Any], folder: Path) -> None:
-    """Sample a run, and write the tensors, and the picture if they can be shown in one: latents cannot."""
+    """Sample a run, and write the tensors, and the picture if they can be shown in one: latents cannot.
+
+    Under torchrun each process draws its share, and the first one writes.
+    """
     from safetensors.torch import save_file
 
     from .. import drawing
 
     config = SampleConfig(**check_options("the command", SampleConfig, (), settings))
     solver = solvers.registry.build_from(config.solver)
-    model = training.load_generative(config.run, config.ema, config.device)
-    field = model
-    if config.guidance is not None:
-        field = guidance.registry.build_from(training.with_models(config.guidance, model, config.ema), model)
-    labels = conditions(config.cond, config.num, field.num_classes)
-    shape = tuple(model.config.shape)
-    options = {"batch_size": config.batch_size, "progress": True}
-    samples = training.samples(model.config, field, config.num, labels, solver, config.seed, **options).cpu()
+    with training.joined() as ranks:
+        model = training.load_generative(config.run, config.ema, ranks.device(config.device))
+        field = model
+        if config.guidance is not None:
+            field = guidance.registry.build_from(training.with_models(config.guidance, model, config.ema), model)
+        labels = conditions(config.cond, config.num, field.num_classes)
+        shape = tuple(model.config.shape)
+        options = {"batch_size": config.batch_size, "progress": True, "ranks": ranks}
+        samples = training.samples(model.config, field, config.num, labels, solver, config.seed, **options).cpu()
+    if not ranks.first:
+        return
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"data": samples} if labels is None else {"data": samples, "labels": labels}

@@ -8,12 +8,14 @@ from .config import TrainConfig, check_seed
 from .interruption import Interrupted
 from .models import with_models
 from .options import TrainingOptions
+from .ranks import Ranks, joined
 from .run_folder import RunFolder
 from .samples import samples
 from .train import train
 
 __all__ = [
     "Interrupted",
+    "Ranks",
     "RunFolder",
     "TrainConfig",
     "TrainingOptions",
@@ -23,6 +25,7 @@ __all__ = [
     "check_seed",
     "checkpoint",
     "device_of",
+    "joined",
     "load",
     "load_generative",
     "read_meta",

@@ -61,6 +61,21 @@ class Ranks:
         distributed.all_reduce(total)
         return total / self.world
 
+    def share(self, count: int) -> range:
+        """Which of ``count`` rows are this one's, where each has its share."""
+        most = -(-count // self.world)
+        return range(min(self.rank * most, count), min((self.rank + 1) * most, count))
+
+    def gathered(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """All ``count`` rows in their order, on every rank, from the share of each."""
+        if self.world == 1:
+            return rows
+        padded = rows.new_zeros(-(-count // self.world), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(self.world)]
+        distributed.all_gather(parts, padded)
+        return torch.cat(parts)[:count]
+
     def wait(self) -> None:
         """Until all are here."""
         self.any(False)

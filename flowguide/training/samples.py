@@ -7,6 +7,7 @@ from .. import data, solvers
 from ..fields import Field
 from ..randomness import uniform
 from .config import TrainConfig
+from .ranks import Ranks
 
 
 @torch.no_grad()
@@ -20,6 +21,7 @@ def samples(
     *,
     batch_size: int = 256,
     progress: bool = False,
+    ranks: Ranks | None = None,
 ) -> Tensor:
     """As :func:`flowguide.sample`, for a run that may have a source: it then starts from the source's test split.
 
@@ -32,12 +34,15 @@ def samples(
         seed: Sample i of a seed starts from the same noise, or the same sample of the source, in every batch.
         batch_size: Samples per evaluation of the field.
         progress: Show a progress bar.
+        ranks: Who draws: each its share of the samples, and all of them get all. None for this process alone.
     Returns:
         Shape (num, *config.shape), on the field's device.
     Raises:
         ValueError: if a run with a source is to be sampled by an SDE solver.
     """
-    options = {"batch_size": batch_size, "progress": progress}
+    ranks = ranks or Ranks()
+    share = ranks.share(num)
+    options = {"batch_size": batch_size, "progress": progress and ranks.first, "first": share.start}
     if config.source is not None:
         if solver.stochastic:
             raise ValueError(
@@ -47,5 +52,9 @@ def samples(
         starts = data.registry.build_from(config.source, split="test")
         chosen = (uniform((num, 1), seed, dtype=torch.float64)[:, 0] * len(starts)).long()
         # As noise is: the path's scale at the first time, at which next to nothing is left of the data.
-        options["start"] = starts[chosen] * float(field.path.sigma(solver.times(field)[0]))
-    return solvers.sample(field, (num, *config.shape), cond, solver, seed, **options)
+        options["start"] = starts[chosen[share.start : share.stop]] * float(field.path.sigma(solver.times(field)[0]))
+    if not share:  # more processes than samples
+        return ranks.gathered(torch.empty(0, *config.shape, device=next(field.parameters()).device), num)
+    cond = None if cond is None else cond[share.start : share.stop]
+    drawn = solvers.sample(field, (len(share), *config.shape), cond, solver, seed, **options)
+    return ranks.gathered(drawn, num)

@@ -145,6 +145,16 @@ def test_samples_of_a_model_in_shares(two: Path) -> None:
     assert torch.equal(first, second)
 
 
+def test_a_sample_is_the_same_whoever_draws_it(two: Path) -> None:
+    field = fg.load(two / "ddp")
+    for count in (1, 7):
+        expected = fg.sample(
+            field, (count, 1, 8, 8), torch.arange(count), fg.solvers.build("euler_maruyama", steps=3), batch_size=3
+        )
+        for each in notes(two):
+            torch.testing.assert_close(torch.tensor(each["drawn"][str(count)]), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_ranks_agree(two: Path) -> None:
     for each in notes(two):
         assert each["mean"] == 0.5
