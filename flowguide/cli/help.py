@@ -163,4 +163,4 @@ def of(command: str) -> str:
 
     texts = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "ema": EMA, "import": IMPORT, "list": LIST}
     kinds = textwrap.fill(", ".join(KINDS), 100, subsequent_indent=" " * len("kinds: "))
-    return texts[command].format(recipes=", ".join(names()), kinds=kinds)
+    return texts[command].format(recipes=textwrap.fill(", ".join(names()), 100), kinds=kinds)
