@@ -46,7 +46,9 @@ where and how            run=runs/mine seed=1 device=cuda fresh=true (start over
 with other settings      --allow       (go on with the run in the folder nevertheless, taking what fits)
 your own components      imports=[my_module]
 sweep                    --multirun objective.label_dropout=0.05,0.1,0.2,0.5
+on a cluster             --multirun hydra/launcher=slurm hydra.launcher.partition=gpu seed=0,1,2
 look without running     --cfg job
+try it on a CPU          --smoke       (three steps of a tiny network; for recipes that want a GPU)
 
 for example:
   flowguide train digits
@@ -93,6 +95,7 @@ guidance, solver         guidance=cfg solver=auto solver.steps=10
 w as a shape in time     guidance=schedule guidance.shape=cosine guidance.rule=cfg
 which weights            ema=true, false (those of the last step), or the width of another average: ema=0.05
 the rest                 out=folder batch_size=256 device=cuda imports=[my_module]
+try it on a CPU          --smoke       (a few samples, and a classifier of two steps)
 
 for example:
   flowguide evaluate runs/digits
@@ -161,4 +164,4 @@ def of(command: str) -> str:
 
     texts = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "ema": EMA, "import": IMPORT, "list": LIST}
     kinds = textwrap.fill(", ".join(KINDS), 100, subsequent_indent=" " * len("kinds: "))
-    return texts[command].format(recipes=", ".join(names()), kinds=kinds)
+    return texts[command].format(recipes=textwrap.fill(", ".join(names()), 100), kinds=kinds)

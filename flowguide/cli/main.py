@@ -140,7 +140,7 @@ def _train(words: Sequence[str]) -> None:
     if not words or "=" in words[0] or words[0].startswith("-"):
         raise ValueError(f"which recipe? flowguide train RECIPE (known: {', '.join(recipes.names())})")
     where, name = recipes.locate(words[0])
-    flags = {"--allow": "allow=true", "--quiet": "quiet=true"}
+    flags = {"--allow": "allow=true", "--quiet": "quiet=true", "--smoke": f"+smoke={name}"}
     launch(commands.train, name, [f"recipe={_quoted(name)}", *(flags.get(word, word) for word in words[1:])], where)
 
 
@@ -153,6 +153,7 @@ def _sample(words: Sequence[str]) -> None:
 def _evaluate(words: Sequence[str]) -> None:
     from . import commands
 
+    words = ["smoke=evaluate" if word == "--smoke" else word for word in words]
     launch(commands.evaluate, "base/evaluate", of_run(words, "flowguide evaluate runs/digits"))
 
 

@@ -30,7 +30,11 @@ def explain(error: BaseException, where: Path, name: str, words: Sequence[str]) 
         return "a choice of component must be its name, not null; to do without one, take it out: '~guidance'"
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
-        return f"{missing[1]} must be given: {missing[1]}=..."
+        key = getattr(error, "full_key", None) or missing[1]
+        about = _comment(where / f"{name}.yaml", key)
+        return f"{key} must be given: {key}=...{about and f' ({about})'}"
+    if "submitit" in text or "srun" in text:
+        return f"jobs of SLURM need pip install 'flowguide[slurm]', and a machine that has srun ({text})"
     return text
 
 
@@ -42,6 +46,13 @@ def _sentence(error: BaseException | None) -> str:
         parts.append(" ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type="))))
         error = error.__cause__
     return "; ".join(dict.fromkeys(part for part in parts if part))
+
+
+def _comment(file: Path, setting: str) -> str:
+    """What a recipe says of a setting that it leaves open, ``folder: ???  # where the files lie``; or nothing."""
+    key = setting.rpartition(".")[2]
+    found = re.search(rf"^ *{key}: *\?\?\? *# *(.+)$", file.read_text(), re.MULTILINE) if file.is_file() else None
+    return found[1].strip() if found else ""
 
 
 def _settings(where: Path, name: str, words: Sequence[str]) -> list[str]:

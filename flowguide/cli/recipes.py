@@ -94,7 +94,8 @@ def run(task: Task, where: Path, name: str, words: Sequence[str]) -> None:
     from .recipe_errors import explain
 
     flags, words = _flags_and_overrides(words)
-    import_modules([*_imports_in(where / f"{name}.yaml"), *imports_among(words)])
+    modules = [*_imports_in(where / f"{name}.yaml"), *imports_among(words)]
+    import_modules(modules)
     _offer_components()
     settings = ["hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null"]
     outputs = [
@@ -115,6 +116,7 @@ def run(task: Task, where: Path, name: str, words: Sequence[str]) -> None:
 
         here = HydraConfig.get()
         try:
+            import_modules(modules)  # a launcher may have moved this to another process
             resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             task(resolved, Path(here.runtime.output_dir))
         except _mistakes() as error:
@@ -130,6 +132,10 @@ def run(task: Task, where: Path, name: str, words: Sequence[str]) -> None:
             main()
         except _mistakes() as error:
             if os.environ.get("FLOWGUIDE_TRACEBACK"):
+                raise
+            raise ValueError(explain(error, where, name, words)) from None
+        except RuntimeError as error:  # submitit's, where there is no SLURM
+            if "srun" not in str(error):
                 raise
             raise ValueError(explain(error, where, name, words)) from None
     if failures:
@@ -189,13 +195,20 @@ def _as_modules(value: Any, owner: str) -> list[str]:
 
 
 def _offer_components() -> None:
-    """Make every registered component a choice of its group."""
+    """Make every registered component a choice of its group.
+
+    What a data set cannot do without, its files say, hydra then asks for; what a network cannot, the data will tell.
+    """
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
     for group, registry in groups().items():
         for name in registry.names():
-            store.store(group=group, name=name, node=registry.defaults(name), provider="flowguide")
+            node = registry.defaults(name)
+            if registry is groups()["data"]:
+                options = registry.options(name).items()
+                node |= {key: "???" for key, option in options if option.default is option.empty}
+            store.store(group=group, name=name, node=node, provider="flowguide")
 
 
 def _flags_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:

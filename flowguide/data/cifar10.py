@@ -69,7 +69,7 @@ def cifar10(split: Split = "train", *, folder: str, flip: bool = True, verify: b
         flip: Whether training shows mirror images too.
         verify: Refuse files that are not those that were published, by their checksums.
     """
-    parts = _parts(folder_of(folder), split, verify)
+    parts = _parts(folder_of(folder, SOURCE), split, verify)
     images = torch.cat([torch.from_numpy(pixels).reshape(-1, 3, 32, 32) for pixels, _ in parts])
     labels = torch.cat([torch.from_numpy(labels).long() for _, labels in parts])
     captions = [f"a photo of {'an' if CLASSES[label][0] in 'a' else 'a'} {CLASSES[label]}" for label in labels.tolist()]

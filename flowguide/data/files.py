@@ -19,9 +19,12 @@ from .streamed import Unreadable
 log = logging.getLogger(__name__)
 
 
-def folder_of(given: str) -> Path:
-    """The folder; ValueError in a sentence if there is none, or it cannot be read."""
-    folder = _existing(given, "folder")
+def folder_of(given: str, source: str | None = None) -> Path:
+    """The folder; ValueError in a sentence if there is none, or it cannot be read, with where its files come from."""
+    try:
+        folder = _existing(given, "folder")
+    except ValueError as error:
+        raise ValueError(f"{error}{f' (its files come from {source})' if source else ''}") from None
     if not folder.is_dir():
         raise ValueError(f"{given} is a file, and the data are looked for in a folder")
     listed(folder)

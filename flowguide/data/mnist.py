@@ -36,7 +36,7 @@ def mnist(split: Split = "train", *, folder: str, size: Literal[28, 32] = 28, ve
         size: 28, or 32 for a black border of two pixels, which halves more often.
         verify: Refuse files that are not those that were published, by their checksums.
     """
-    top, part = folder_of(folder), "train" if split == "train" else "t10k"
+    top, part = folder_of(folder, SOURCE), "train" if split == "train" else "t10k"
     images = _idx(top, f"{part}-images-idx3-ubyte", 3, verify)[:, None]
     labels = _idx(top, f"{part}-labels-idx1-ubyte", 1, verify).long()
     if images.shape[2:] != (28, 28):

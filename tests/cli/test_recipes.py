@@ -1,0 +1,184 @@
+"""The recipes that come with flowguide: each composes, is what its header says, and runs in its smoke variant."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stored_data
+import torch
+import yaml
+from command_line import Run
+from safetensors.torch import save_file
+
+import flowguide as fg
+from flowguide import training
+from flowguide.cli import recipes
+from flowguide.networks.cost import Cost, cost
+
+FOLDER = recipes.folder()
+NAMES = [file.stem for file in sorted(FOLDER.glob("*.yaml"))]
+SMOKE = [file.stem for file in sorted((FOLDER / "smoke").glob("*.yaml")) if file.stem not in ("base", "evaluate")]
+# What must be given, what a sample of the data is, and how many labels there are.
+DATA = {
+    "cifar10": ("data.folder=.", (3, 32, 32), 10),
+    "image_folder": ("data.folder=.", (3, 64, 64), 1000),
+    "array": ("data.file=.", (4, 32, 32), 1000),
+}
+PUBLISHED = {"cifar10_unet": 35.7, "imagenet64_unet": 296, "imagenet256_dit": 675}  # millions of parameters
+
+
+def header(name: str) -> str:
+    """The comment that a recipe begins with, in one line."""
+    lines = []
+    for line in (FOLDER / f"{name}.yaml").read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    return " ".join(lines)
+
+
+def is_large(name: str) -> bool:
+    """Whether a recipe wants a GPU."""
+    return "Hardware:" in header(name)
+
+
+def composed(run: Run, name: str) -> dict[str, Any]:
+    given = yaml.safe_load((FOLDER / f"{name}.yaml").read_text()).get("data", {})
+    words = [f"data.{key}=." for key, value in given.items() if value == "???"]
+    ended = run("train", name, *words, "--cfg", "job", "--resolve")
+    assert ended.code == 0, ended
+    return yaml.safe_load(ended.out)
+
+
+@cache
+def spent(name: str, settings: str) -> Cost:
+    """Of a recipe's network, on no device."""
+    config = training.TrainConfig.of({k: v for k, v in yaml.safe_load(settings).items() if k != "quiet"})
+    node = dict(config.data)
+    if node["name"] in DATA:
+        _, shape, classes = DATA[node["name"]]
+    else:
+        one = fg.data.registry.build_from({**node, **({"count": 70} if "count" in node else {})}, split="train")
+        shape, classes = one.shape, one.num_classes
+    component = fg.networks.registry.get(config.network["name"])
+    options = component.options_for(shape, classes)
+    with torch.device("meta"):
+        return cost(fg.networks.registry.build_from({**config.network, **options}), shape)
+
+
+def test_every_recipe_with_a_smoke_variant_is_one_for_gpus() -> None:
+    assert [name for name in NAMES if is_large(name)] == SMOKE
+    assert len(SMOKE) >= 6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_composes(run: Run, name: str) -> None:
+    settings = composed(run, name)
+    first = (FOLDER / f"{name}.yaml").read_text().partition("\n")[0]
+    assert first.startswith("# ")
+    assert len(first) <= 120
+    training.TrainConfig.of({key: value for key, value in settings.items() if key != "quiet"})  # checks every option
+    if settings["data"]["name"] == "glyphs":
+        assert not settings["data"].get("flip"), "a mirrored letter is another"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if is_large(name)])
+def test_its_header_says_what_to_expect(run: Run, name: str) -> None:
+    """Hardware, time and reference; parameters and time are those of the network and of the settings."""
+    text, settings = header(name), composed(run, name)
+    for word in ("Hardware: ", "Time: ", "Reference: ", "Guidance: "):
+        assert word in text
+    assert f"runs/{name}" in text
+    here = spent(name, yaml.safe_dump(settings))
+    body = (FOLDER / f"{name}.yaml").read_text()
+    said = re.search(r"# ([\d.]+) M parameters", body)
+    if said:  # others inherit their network
+        assert float(said[1]) == pytest.approx(here.parameters / 1e6, rel=2e-3)
+    if name in PUBLISHED:
+        assert here.parameters / 1e6 == pytest.approx(PUBLISHED[name], rel=2e-3)
+    hours, flops, batch, steps, share, peak = re.search(
+        r"about ([\d.,]+) GPU-hours, estimated: 3 x ([\d.]+) GFLOP x (\d+) x ([\d,]+) at (\d+) % of (\d+) TFLOP/s", text
+    ).groups()
+    options = settings["training"]
+    assert float(flops) == pytest.approx(here.flops / 1e9, rel=0.01)
+    assert int(batch) == options["batch_size"]
+    assert int(steps.replace(",", "")) == options["steps"]
+    total = 3 * here.flops * options["batch_size"] * options["steps"]
+    estimated = total / (int(share) / 100 * int(peak) * 1e12) / 3600
+    assert float(hours.replace(",", "")) == pytest.approx(estimated, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("cifar10_unet", "https://www.cs.toronto.edu/~kriz/cifar.html"),
+        ("cifar10_unet_wide", "https://www.cs.toronto.edu/~kriz/cifar.html"),
+        ("cifar10_cfg", "https://www.cs.toronto.edu/~kriz/cifar.html"),
+        ("imagenet64_unet", "https://image-net.org"),
+        ("imagenet256_dit", "latents of ImageNet"),
+    ],
+)
+def test_missing_data_are_a_sentence(run: Run, name: str, where: str) -> None:
+    key = "file" if name == "imagenet256_dit" else "folder"
+    sentence = run("train", name).sentence
+    assert sentence.startswith(f"data.{key} must be given: data.{key}=... (")
+    assert where in sentence
+    nowhere = run("train", name, f"data.{key}=nowhere.npz").sentence
+    assert f"there is no {key} nowhere.npz" in nowhere
+    assert where in nowhere or not name.startswith("cifar10")
+    assert not list(Path().rglob("config.yaml"))
+
+
+def files_for(name: str, data: str) -> list[str]:
+    """Words that give a recipe's data set what it reads: a little of it, made on the spot."""
+    if data == "cifar10":
+        stored_data.write_cifar10(Path("cifar"), each=4)
+        return ["data.folder=cifar", "data.verify=false"]
+    if data == "image_folder":
+        stored_data.write_images(Path("pictures"), each=4)
+        return ["data.folder=pictures", "data.test_share=0.5"]
+    if data == "array":
+        generator = torch.Generator().manual_seed(0)
+        latents = torch.randn(24, 4, 32, 32, generator=generator)
+        save_file({"data": latents, "labels": torch.arange(24) % 3}, "latents.safetensors")
+        return ["data.file=latents.safetensors", "data.num_classes=3", "data.test_share=0.5"]
+    return []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMOKE)
+def test_its_smoke_variant_runs(run: Run, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same data set, objective, network, averages and precision: trained, sampled, evaluated with guidance."""
+    monkeypatch.setenv("FLOWGUIDE_CACHE", str(tmp_path / "cache"))
+    large = composed(run, name)
+    words = files_for(name, large["data"]["name"])
+    ended = run("train", name, "--smoke", *words)
+    assert ended.code == 0, ended
+    folder = Path(f"runs/{name}_smoke")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for group in ("data", "network", "path", "objective"):
+        assert config[group]["name"] == large[group]["name"]
+    for option in ("precision", "ema", "ema_lengths", "decay", "optimizer", "betas", "clip"):
+        assert config["training"][option] == large["training"][option]
+    assert len(list((folder / "averages").glob("step-*"))) == (3 if config["training"]["ema_lengths"] else 0)
+    sampled = run("sample", str(folder), "num=3", "guidance.w=1.5", "solver.steps=2", "device=cpu")
+    assert "3 samples, 2 evaluations" in sampled.out
+    evaluated = run("evaluate", str(folder), "--smoke")
+    assert evaluated.code == 0, evaluated
+    assert (folder / "evaluation" / "quality.csv").read_text().count("cfg,") == 3
+
+
+def test_recipes_without_a_smoke_variant_say_so(run: Run) -> None:
+    assert "unknown smoke 'digits'" in run("train", "digits", "--smoke").sentence
+
+
+def test_jobs_of_slurm_are_a_choice(run: Run) -> None:
+    """Whether or not hydra's launcher is installed, and nowhere does a test submit a job."""
+    ended = run("train", "moons", "hydra/launcher=slurm", "hydra.launcher.partition=gpu", "--cfg", "hydra")
+    if ended.code:
+        assert "pip install 'flowguide[slurm]'" in ended.sentence
+    else:
+        launcher = yaml.safe_load(ended.out)["hydra"]["launcher"]
+        assert (launcher["partition"], launcher["gpus_per_node"]) == ("gpu", 1)
