@@ -2,15 +2,17 @@
 
     pip install --no-deps torchcfm flow_matching POT      (torchcfm's loop and network, flow_matching's loop)
     python analysis/benchmarks/training_step.py [rounds=12] [batch=32] [device=cpu] [precision=float32] [compile=false]
-    python analysis/benchmarks/training_step.py only=loops,parts,updates,digits
+    python analysis/benchmarks/training_step.py case=digits batch=128 only=loops,parts
+    python analysis/benchmarks/training_step.py only=updates,digits
 
 ``loops``: flowguide's ``fit`` as it is, with a log and without a checkpoint, on random 3x32x32 images held as bytes.
 After every step of it (after every 20 on a GPU, which must not be made to wait) its turn goes to the others, in an
 order that changes: a bare step, of fixed noise and times, and the loops of torchcfm's and flow_matching's examples of
 images. All train copies of one network, the U-Net of 9 M parameters of networks_unet.py; torchcfm's loop also has its
-own U-Net, with the same weights. The others' loops are statements of what their examples do in a step; their data are
-floats already, whose conversion is theirs for nothing. ``parts``: where the time of our steps goes. ``updates``: the
-optimizer and the average alone, over what one would write first. ``digits``: the recipe, as a command.
+own U-Net, with the same weights. ``case=digits`` takes the data and the network of the recipe instead. The others'
+loops are statements of what their examples do in a step; their data are floats already, whose conversion is theirs for
+nothing. ``parts``: where the time of our steps goes. ``updates``: the optimizer and the average alone, over what one
+would write first. ``digits``: the recipe, as a command.
 
 Times are CPU time on a CPU and wall time on a GPU. Given are medians, and medians of the ratios to the bare step of the
 same round. To hold: overhead of at most 5 % on a CPU and 3 % on a GPU, over forward, backward and optimizer.
@@ -44,7 +46,10 @@ from flowguide.training.parallel import Loss
 from flowguide.training.progress import Progress
 
 COUNT, LABELS = 4096, 10
-UNET = {"channels": 3, "num_classes": LABELS, "width": 64, "multipliers": (1, 2, 2, 2), "attention": (1,)}
+UNETS = {
+    "images": {"channels": 3, "width": 64, "multipliers": (1, 2, 2, 2), "attention": (1,)},
+    "digits": {"channels": 1, "width": 32, "multipliers": (1, 2), "attention": (1,), "blocks": 1},
+}
 Step = Callable[[], object]
 
 
@@ -56,18 +61,25 @@ class Setting:
     """
 
     def __init__(self, *words: str) -> None:
-        given = {"rounds": "12", "batch": "32", "device": "cpu", "precision": "float32", "compile": "false", "only": ""}
+        given = {"case": "images", "rounds": "12", "batch": "32", "device": "cpu", "precision": "float32"}
+        given |= {"compile": "false", "only": "loops,parts,updates,digits"}
         given |= dict(word.split("=") for word in words)
         self.rounds, self.batch = int(given["rounds"]), int(given["batch"])
         self.device, self.compile = torch.device(given["device"]), given["compile"] == "true"
         self.bfloat16 = given["precision"] == "bfloat16"
-        self.only = given["only"].split(",") if given["only"] else ["loops", "parts", "updates", "digits"]
+        self.case, self.only = given["case"], given["only"].split(",")
         self.gpu = self.device.type == "cuda"
         self.block = Progress.flush_every if self.gpu else 1  # steps of each in a turn
         g = torch.Generator().manual_seed(0)
         images = torch.randint(256, (COUNT, 3, 32, 32), generator=g, dtype=torch.uint8)
         labels = torch.randint(LABELS, (COUNT,), generator=g)
-        self.data = Dataset("random images", images, labels, LABELS)
+        random_images = Dataset("random images", images, labels, LABELS)
+        self.data = fg.data.build("digits", split="train") if self.case == "digits" else random_images
+
+    def network(self) -> nn.Module:
+        """Ours, with new weights."""
+        torch.manual_seed(0)
+        return fg.networks.build("unet", num_classes=LABELS, **UNETS[self.case]).to(self.device)
 
     def cast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
@@ -96,15 +108,14 @@ class Setting:
             loop.fit(field, objective, data, config, run, show=False, watch=watch)
 
 
-def networks(device: torch.device) -> tuple[nn.Module, nn.Module | None]:
+def networks(setting: Setting) -> tuple[nn.Module, nn.Module | None]:
     """Our U-Net, and torchcfm's with the same weights if it is installed."""
-    if importlib.util.find_spec("torchcfm") is None:
-        torch.manual_seed(0)
-        return fg.networks.build("unet", **UNET).to(device), None
+    if setting.case == "digits" or importlib.util.find_spec("torchcfm") is None:
+        return setting.network(), None
     from networks_unet import networks as both
 
     theirs, ours = both()
-    return ours.to(device), theirs.to(device)
+    return ours.to(setting.device), theirs.to(setting.device)
 
 
 def bare(network: nn.Module, setting: Setting) -> Step:
@@ -125,7 +136,7 @@ def bare(network: nn.Module, setting: Setting) -> Step:
 
 def loader(setting: Setting) -> Iterator[tuple[Tensor, Tensor]]:
     """Shuffled batches, for ever, as both examples have them: by torch's DataLoader, from this process."""
-    images, labels = setting.data.batch(torch.arange(COUNT))
+    images, labels = setting.data.batch(torch.arange(len(setting.data)))
     shuffled = DataLoader(TensorDataset(images, labels), setting.batch, shuffle=True, drop_last=True)
     while True:
         yield from shuffled
@@ -170,6 +181,7 @@ def as_flow_matching(network: nn.Module, setting: Setting) -> Step:
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.9, 0.95))
     scaler = torch.amp.GradScaler(setting.device.type, enabled=setting.gpu)
     batches = loader(setting)
+    none = 0 if network.needs_condition else LABELS  # a network without a null label is shown another
 
     def step() -> None:
         optimizer.zero_grad()
@@ -177,7 +189,7 @@ def as_flow_matching(network: nn.Module, setting: Setting) -> Step:
         data, labels = (each.to(setting.device) for each in next(batches))
         noise, t = torch.randn_like(data), torch.rand(len(data), device=data.device)
         sample = path.sample(t=t, x_0=noise, x_1=data)
-        null = torch.full_like(labels, LABELS) if torch.rand(1) < 0.1 else labels
+        null = torch.full_like(labels, none) if torch.rand(1) < 0.1 else labels
         with setting.cast():
             loss = (network(sample.x_t, sample.t, null) - sample.dx_t).square().mean()
         assert torch.isfinite(torch.tensor(loss.item()))
@@ -197,13 +209,13 @@ def as_flow_matching(network: nn.Module, setting: Setting) -> Step:
 
 def loops(setting: Setting) -> None:
     """Print ours beside the bare step and the others."""
-    ours, theirs = networks(setting.device)
+    ours, theirs = networks(setting)
     twins = {name: copy.deepcopy(ours) for name in ("bare", "torchcfm", "flow_matching")}
     others: dict[str, Step] = {"bare step": bare(twins["bare"], setting)}
-    if theirs is not None:
+    if importlib.util.find_spec("torchcfm") is not None:
         others["torchcfm's loop"] = as_torchcfm(twins["torchcfm"], twins["torchcfm"], setting)
-        its_own = as_torchcfm(theirs, lambda x, t, y: theirs(t, x, y), setting)
-        others["torchcfm's loop, its U-Net"] = its_own
+    if theirs is not None:
+        others["torchcfm's loop, its U-Net"] = as_torchcfm(theirs, lambda x, t, y: theirs(t, x, y), setting)
     if importlib.util.find_spec("flow_matching") is not None:
         others["flow_matching's loop"] = as_flow_matching(twins["flow_matching"], setting)
     if setting.compile:
@@ -214,7 +226,7 @@ def loops(setting: Setting) -> None:
 
     def watch(step: int, *_: object) -> None:
         nonlocal began
-        if step % setting.block:
+        if step % setting.block or step > (setting.rounds + 2) * setting.block:
             return
         ended = setting.now()
         counts = step > 2 * setting.block  # the first turns warm up
@@ -228,7 +240,7 @@ def loops(setting: Setting) -> None:
                 found[name].append((setting.now() - began) / setting.block)
         began = setting.now()
 
-    # One more turn than rounds and those that warm up: the last step writes a checkpoint, and is not looked at.
+    # One step more than is looked at: the last one writes a checkpoint.
     setting.fit(ours, (setting.rounds + 2) * setting.block + 1, watch)
     print(f"\n{'a step of':28}{'ms':>9}{'quickest':>10}   over the bare step, median (quartiles)")
     for name, seconds in found.items():
@@ -263,7 +275,7 @@ def timed(places: dict[str, tuple[object, str]], now: Callable[[], float]) -> It
 
 def parts(setting: Setting) -> None:
     """Print where the time of a step goes: medians over the steps. On a GPU every part is waited for."""
-    network = fg.networks.build("unet", **UNET).to(setting.device)
+    network = setting.network()
     places = {
         "network": (type(network), "forward"),
         "loss": (Loss, "forward"),
@@ -303,8 +315,7 @@ def parts(setting: Setting) -> None:
 
 def updates(setting: Setting) -> None:
     """Print what the optimizer with clipping, and the average, cost over what one would write first."""
-    torch.manual_seed(0)
-    ours = fg.networks.build("unet", **UNET).to(setting.device)
+    ours = setting.network()
     default, looped = copy.deepcopy(ours), copy.deepcopy(ours)
     x, y = setting.data.to(setting.device).batch(torch.arange(2))
     for network in (ours, default, looped):
@@ -364,7 +375,7 @@ def digits(setting: Setting) -> None:
     """Print the samples per second that ``flowguide train digits`` says; a few times, since machines are shared."""
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
-            words = ("training.steps=200", "training.save_every=200", f"device={setting.device}", f"run={folder}/run")
+            words = ("training.steps=100", "training.save_every=100", f"device={setting.device}", f"run={folder}/run")
             command = [sys.executable, "-m", "flowguide", "train", "digits", *words]
             said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
         print("\nflowguide train digits:", re.findall(r"[\d.]+ samples/s", said)[-1], end="")
