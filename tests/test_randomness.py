@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy import stats
 
-from flowguide.randomness import derive, normal, philox, uniform
+from flowguide.randomness import derive, normal, philox, seed_layers, uniform
 
 WORD = 0xFFFFFFFF
 
@@ -53,6 +53,14 @@ def test_derived_seeds_differ() -> None:
     seeds = {derive(0), derive(0, 0), derive(0, 1), derive(0, 1, 0), derive(0, 0, 1), derive(1, 0), derive(0, 2**33)}
     assert len(seeds) == 7
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_layers_are_seeded_as_by_torch() -> None:
+    for seed in (0, 2**63 - 1):
+        torch.manual_seed(seed)
+        expected = torch.rand(3)
+        seed_layers(seed, torch.device("cpu"))
+        assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.0, True])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..data import Samples, batches, flipped
 from ..objectives import Objective
-from ..randomness import derive
+from ..randomness import derive, seed_layers
 from . import checkpoint
 from .averages import Averages
 from .batches import Order, Shards
@@ -109,7 +109,7 @@ def fit(
                 (data, labels), (start, _) = next(feed), next(starts)
                 seed = shards.seed_of(step * options.accumulate + passed)
                 generator.manual_seed(seed)
-                torch.manual_seed(seed)  # dropout layers know no other generator
+                seed_layers(seed, device)
                 data = flipped(data, generator) if dataset.flip else data
                 with summing(loss_of, last=passed == options.accumulate - 1):
                     loss = loss_of(data, labels, start, generator)

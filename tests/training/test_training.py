@@ -16,6 +16,8 @@ from flowguide import objectives, training
 from flowguide.training import checkpoint, loop, run_folder
 from flowguide.training.averages import ExponentialAverage
 from flowguide.training.batches import Order, Shards
+from flowguide.training.optimizers import Optimizers
+from flowguide.training.options import TrainingOptions
 from flowguide.training.ranks import Ranks
 
 
@@ -398,6 +400,31 @@ def test_ema() -> None:
         expected = decay * expected + (1 - decay) * model.weight.detach()
     torch.testing.assert_close(ema.model.weight, expected)
     assert ema.model.count == 30
+
+
+def test_the_order_in_memory_changes_no_step() -> None:
+    def trained(format: torch.memory_format, restore: bool) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Conv2d(5, 4, 1), nn.Conv2d(4, 2, 2)).to(memory_format=format)
+        optimizers = Optimizers(model, TrainingOptions(steps=9, weight_decay=0.1))
+        for step in range(4):
+            optimizers.zero_grad()
+            model(torch.randn(2, 3, 6, 6)).square().mean().backward()
+            optimizers.step(step, torch.tensor(True))
+            if restore:
+                moments = {name: moment.clone() for name, moment in optimizers.moments().items()}
+                optimizers = Optimizers(model, TrainingOptions(steps=9, weight_decay=0.1))
+                optimizers.put_back(moments)
+        return model, optimizers.moments()
+
+    model, moments = trained(torch.contiguous_format, restore=False)
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    for restore in (False, True):
+        other, others = trained(torch.channels_last, restore)
+        torch.testing.assert_close(dict(other.named_parameters()), dict(model.named_parameters()))
+        torch.testing.assert_close(others, moments)
+        for name, moment in others.items():
+            assert moment.shape in (shapes[name.rpartition(".")[0]], torch.Size())
 
 
 def test_learning_rate() -> None:
