@@ -78,8 +78,8 @@ class Consistent(Guidance):
         if observed.shape[1:] != shape:
             raise ValueError(
                 f"{self.name} was given an observation of shape {tuple(observed.shape)}, and "
-                f"{type(self.observation).__name__.lower()} sees samples of shape {tuple(x.shape[1:])} as {shape}: give "
-                f"one such for all samples, or one for each"
+                f"{type(self.observation).__name__.lower()} sees samples of shape {tuple(x.shape[1:])} as {shape}: "
+                f"give one such for all samples, or one for each"
             )
         first = 0 if self._run is None else self._run.first
         last = first + len(x)

@@ -4,9 +4,9 @@ After each step of any solver, at the time t that it has reached, the entries th
 
 .. math:: x \leftarrow \alpha_t y + \sqrt{\sigma_t^2 - \alpha_t^2 s^2}\; n,
 
-the observation as noisy as the state: with noise of deviation s of its own, as long as the state has more, after which
-the field alone removes it. What is not seen has then been drawn without regard to it. So every ``jump`` steps the state
-is taken back over them, from t to an earlier time r,
+the observation as noisy as the state, as long as the state has more noise than the s of the observation; what is then
+left the field removes alone. What is not seen has been drawn without regard to it. So every ``jump`` steps the state is
+taken back over them, from t to an earlier time r,
 
 .. math:: x \leftarrow \frac{\alpha_r}{\alpha_t} x + \sqrt{\sigma_r^2 - \frac{\alpha_r^2}{\alpha_t^2} \sigma_t^2}\; n,
 
@@ -81,7 +81,8 @@ class RePaint(Consistent):
             return x
         draws = self._draws(x, step)
         x = self._put_in(x, step, draws)
-        if step % self.jump == 0:
+        # Where nothing is put in any more, each time back and forth would forget some of what was.
+        if step % self.jump == 0 and self._noise_left(step) >= 0:
             for _ in range(self.resamples - 1):
                 x = self._go_back(x, step, draws)
                 for n in range(step - self.jump, step):
@@ -89,7 +90,7 @@ class RePaint(Consistent):
         return x
 
     def _draws(self, x: Tensor, step: int) -> Iterator[Tensor]:
-        """Normal numbers of x's shape, which depend on the run's seed, the step, the sample and how many came before."""
+        """Normal numbers of x's shape, by the run's seed, the step, the sample and how many came before."""
         run = self._run
         most = 1 + (self.resamples - 1) * (1 + 2 * self.jump)
         for k in range(most):
@@ -102,12 +103,16 @@ class RePaint(Consistent):
         return self.path.alpha(t).item(), self.path.sigma(t).item()
 
     def _put_in(self, x: Tensor, step: int, draws: Iterator[Tensor]) -> Tensor:
-        (alpha, sigma), noise = self._at(step), next(draws)
-        left = sigma**2 - (alpha * self.observation.std) ** 2
+        left, noise = self._noise_left(step), next(draws)
         if left < 0:
             return x
         keep = self.observation.mask(x.shape[1:], x.device)
-        return (alpha * self.seen(x) + left**0.5 * noise).where(keep, x)
+        return (self._at(step)[0] * self.seen(x) + left**0.5 * noise).where(keep, x)
+
+    def _noise_left(self, step: int) -> float:
+        """The variance that the state has beyond that of alpha y; below 0 where y has the more noise."""
+        alpha, sigma = self._at(step)
+        return sigma**2 - (alpha * self.observation.std) ** 2
 
     def _go_back(self, x: Tensor, step: int, draws: Iterator[Tensor]) -> Tensor:
         (alpha, sigma), (before, sigma_before) = self._at(step), self._at(step - self.jump)

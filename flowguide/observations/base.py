@@ -41,7 +41,7 @@ class Observation(ABC):
     def __call__(self, x: Tensor) -> Tensor:
         """A x, shape (B, *observed), for x of shape (B, *shape); linear in x, each sample by itself."""
 
-    def check(self, shape: Sequence[int]) -> None:
+    def check(self, shape: Sequence[int]) -> None:  # noqa: B027, as most take every shape
         """ValueError with the reason if samples of ``shape``, without the batch, cannot be observed so."""
 
     def observed_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
