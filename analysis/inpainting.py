@@ -4,11 +4,11 @@
     python analysis/inpainting.py runs/digits 'observation={name: mask, hidden: random, share: 0.7}'
     python analysis/inpainting.py runs/digits 'observation={name: downsample, factor: 2}' 'rules=[pigdm, dps]'
 
-Every rule draws one sample for every image, without a label, from the same noise. What is measured: the root mean square
-difference to the truth, in data units, of what is seen and of the image; how often flowguide's own classifier finds the
-label of the image in the sample; and the evaluations of the network per sample. 'as seen' is the likeliest image before
-any model, for data of unit variance, and 'no rule' are samples that know nothing of it. Settings: recipes/analysis/
-inpainting.yaml. Writes inpainting.png, .pdf, .csv and .json into RUN/analysis.
+Every rule draws one sample for every image, without a label, from the same noise. What is measured: the root mean
+square difference to the truth, in data units, of what is seen and of the image; how often flowguide's own classifier
+finds the label of the image in the sample; and the evaluations of the network per sample. 'as seen' is the likeliest
+image before any model, for data of unit variance, and 'no rule' are samples that know nothing of it. Settings:
+recipes/analysis/inpainting.yaml. Writes inpainting.png, .pdf, .csv and .json into RUN/analysis.
 """
 
 import csv
@@ -24,6 +24,7 @@ from torch import Tensor
 from flowguide import drawing, guidance, observations, solvers, training
 from flowguide.cli import script
 from flowguide.evaluation import judge_for
+from flowguide.observations.mask import Mask
 from flowguide.options import check_options
 
 Row = dict[str, Any]
@@ -112,7 +113,8 @@ def inpainting(settings: dict[str, Any], folder: Path) -> list[Row]:
         )
     shown = chosen(labels.cpu(), config.shown)
     pictures = {name: images[shown.to(device)].cpu() for name, (images, _) in columns.items()}
-    files = drawing.save(figure(pictures, rows), folder / "inpainting")
+    hidden = ~see.mask(test.shape) if isinstance(see, Mask) else None
+    files = drawing.save(figure(pictures, rows, hidden), folder / "inpainting")
     write(rows, {"settings": settings, "data": test.name, "num": len(truth), "judge": judge.features}, folder)
     print("figure:", *files)
     return rows
@@ -152,32 +154,38 @@ def rms(error: Tensor, mask: Tensor | None = None) -> float:
     return float((error if mask is None else error[mask]).double().square().mean().sqrt())
 
 
-def figure(pictures: dict[str, Tensor], rows: list[Row]) -> Any:
-    """A row of images per rule, its name to the left and its numbers to the right."""
+def figure(pictures: dict[str, Tensor], rows: list[Row], hidden: Tensor | None = None) -> Any:
+    """A row of images per rule, its name to the left and its numbers to the right; what is hidden is tinted."""
     drawing.use_style()
     import matplotlib.pyplot as plt
+    from matplotlib.colors import to_rgba
 
     count = len(next(iter(pictures.values())))
-    size = 0.36
-    panels, axes = plt.subplots(
-        len(pictures), 1, figsize=(size * count + 3.1, (size + 0.05) * len(pictures) + 0.3), squeeze=False
-    )
-    heads = ("seen", "image", "label", "cost")
+    left, wide, right = 1.5, 0.4 * count, 1.75  # inches: names, images, numbers
+    first = drawing.tile(next(iter(pictures.values())), count)
+    tall = wide * first.shape[0] / first.shape[1]
+    size = (left + wide + right, 1.04 * tall * len(pictures) + 0.35)
+    panels, axes = plt.subplots(len(pictures), 1, figsize=size, squeeze=False)
+    columns = {"rmse_seen": ("rmse,\nseen", 0.4), "rmse": ("rmse,\nall", 0.82)}
+    columns |= {"label_accuracy": ("label\nfound", 1.26), "evaluations": ("evalu-\nations", 1.7)}
     for ax, (name, images), row in zip(axes[:, 0], pictures.items(), rows, strict=True):
-        picture = drawing.tile(images, count)
-        ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.imshow(drawing.tile(images, count).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.axis("off")
-        about = {"color": drawing.BLACK, "transform": ax.transAxes, "va": "center"}
-        ax.text(-0.02, 0.5, name, ha="right", fontsize=8, **about)
-        numbers = [f"{row[key]:.2f}" for key in ("rmse_seen", "rmse")] + [f"{100 * row['label_accuracy']:.0f} %"]
-        numbers += [f"{row['evaluations']:.0f}" if row["evaluations"] else "–"]
-        if name == "truth":
-            numbers[:2] = ["–", "–"]
-        for index, (head, number) in enumerate(zip(heads, numbers, strict=True)):
-            ax.text(1.09 + 0.095 * index, 0.5, number, ha="right", fontsize=8, **about)
+        if hidden is not None and name == "as seen":
+            over = torch.tensor(to_rgba(drawing.SKY)).repeat(*first.shape[:2], 1)
+            each = 1 - 2 * hidden.float().expand(count, 1, *images.shape[2:])  # -1 where hidden, as tiles have it
+            over[..., 3] = 0.55 * (1 - drawing.tile(each, count)[..., 0])
+            ax.imshow(over.numpy(), interpolation="nearest")
+        about = {"transform": ax.transAxes, "va": "center", "fontsize": 8}
+        ax.text(-0.08 / wide, 0.5, name, ha="right", **about)
+        for key, (head, place) in columns.items():
             if ax is axes[0, 0]:
-                ax.text(1.09 + 0.095 * index, 1.3, head, ha="right", fontsize=7, **{**about, "color": "#555555"})
-    panels.subplots_adjust(hspace=0.08, left=0.27, right=0.73, top=0.95, bottom=0.01)
+                ax.text(1 + place / wide, 1.12, head, ha="right", **{**about, "va": "bottom", "fontsize": 7})
+            text = f"{100 * row[key]:.0f} %" if key == "label_accuracy" else f"{row[key]:.{0 if key[0] == 'e' else 2}f}"
+            ax.text(1 + place / wide, 0.5, "–" if row[key] == 0 else text, ha="right", **about)
+    panels.subplots_adjust(
+        left=left / size[0], right=1 - right / size[0], top=1 - 0.33 / size[1], bottom=0, hspace=0.04
+    )
     return panels
 
 

@@ -158,6 +158,8 @@ class Inverse(Consistent):
 
 def _as_tensor(observed: Tensor | Sequence | float | str) -> Tensor:
     """An observation as a tensor, read from its file if it is the name of one."""
+    if observed is None:
+        raise ValueError("there is nothing to be guided by: give observed=..., numbers or a file .npy or .safetensors")
     if isinstance(observed, str):
         observed = _read(Path(observed).expanduser())
     try:

@@ -63,7 +63,7 @@ def test_rules_with_an_observation(moons) -> None:
 
 MISTAKES = [
     (["guidance=dps"], "option 'observation' of guidance rule 'dps' must be"),
-    (["guidance=dps", "guidance.observation=mask"], "option 'observed' of guidance rule 'dps' must be"),
+    (["guidance=dps", "guidance.observation=mask"], "nothing to be guided by: give observed=..., numbers or"),
     (["guidance=dps", "guidance.observation=maks", "guidance.observed=0"], "unknown observation 'maks'; did you mean"),
     (["guidance=dps", "guidance.observation=mask", "guidance.observed=no.npy"], "names the file no.npy, and there is"),
     (["guidance=dps", "guidance.observation={name: mask, std: -1}", "guidance.observed=0"], "at least 0, not -1"),

@@ -103,13 +103,14 @@ def test_w_0_is_the_fields_own_prediction(name: str, state) -> None:
     assert_close(guided(name, field, see, 0.3, w=weights)(x, t, y).velocity, field(x, t, y).velocity)
 
 
+@pytest.mark.parametrize("eta", [0.0, 1.0])
 @pytest.mark.parametrize("name", [*INVERSE, "repaint"])
-def test_an_observation_per_sample_goes_with_the_sample(name: str) -> None:
+def test_an_observation_per_sample_goes_with_the_sample(name: str, eta: float) -> None:
     """In one batch or in many, and in a run that starts at another sample."""
     field, see = toy(), fg.observations.build("mask", std=0.2)
     y = see.observe(torch.randn(7, 2, generator=generator(0)), seed=3)
     options = {"resamples": 2} if name == "repaint" else {}
-    rule, solver = guided(name, field, see, y, **options), fg.solvers.build("ddim", eta=1.0, steps=5)
+    rule, solver = guided(name, field, see, y, **options), fg.solvers.build("ddim", eta=eta, steps=5)
     together = fg.sample(rule, (7, 2), None, solver, seed=2)
     assert_close(fg.sample(rule, (7, 2), None, solver, seed=2, batch_size=3), together)
     assert_close(fg.sample(rule, (2, 2), None, solver, seed=2, first=4), together[4:6])
