@@ -79,8 +79,15 @@ def log_ratio(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
     return x.flatten(1).sum(1).tanh() / 2
 
 
+def observes(name: str) -> bool:
+    """Whether a rule is guided by an observation; then it needs one, and no conditions."""
+    return "observation" in fg.guidance.registry.options(name)
+
+
 def options(name: str, field: fg.Field) -> dict:
     """What a rule cannot do without."""
+    if observes(name):
+        return {"observation": fg.observations.build("mask", std=0.5), "observed": 0.3}
     if name == "feedback":
         return {} if isinstance(field, fg.MixtureField) else {"log_ratio": log_ratio}
     if name == "classifier":

@@ -16,6 +16,7 @@ FLOORS = {
     "paths": 1,
     "couplings": 1,
     "networks": 1,
+    "observations": 1,
     "fields": 2,
     "guidance": 3,
     "objectives": 3,

@@ -66,6 +66,7 @@ A run with a source starts from the source's held-out samples, any other from no
 
 guidance                 guidance=cfg guidance.w=3     (0 unconditional, 1 conditional, above 1 guided)
 another model in a rule  guidance=classifier guidance.classifier=runs/digits_noisy_classifier (a run folder)
+what is seen             guidance=dps 'guidance.observation={{name: mask, std: 0.1}}' guidance.observed=seen.npy
 a weight per time        'guidance.w={{name: linear, start: 1, end: 4}}'    (see: flowguide list schedules)
 a rule within a rule     guidance=interval guidance.w=3 guidance.low=0.2 guidance.high=0.8 guidance.rule=apg
 solver                   solver=auto solver.steps=20   (see: flowguide list solvers)

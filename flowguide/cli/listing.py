@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "times": ("objectives.time_samplings", "objective.time=NAME"),
     "guidance": ("guidance.registry", "guidance=NAME"),
     "schedules": ("guidance.schedules", "guidance.w={name: NAME, ...}"),
+    "observations": ("observations.registry", "guidance.observation=NAME, for rules that take one"),
     "solvers": ("solvers.registry", "solver=NAME"),
     "grids": ("solvers.grids", "solver.grid=NAME"),
     "metrics": ("metrics.registry", "metrics=[NAME, ...]"),

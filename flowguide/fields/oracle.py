@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..observations import Observation
 from ..randomness import normal, uniform
 from .base import check_labels
 
@@ -149,6 +150,45 @@ class GaussianMixture:
         score = -torch.einsum("kij,bkj->bi", parts.eigenvectors, weighted)
         shrunk = torch.einsum("kij,bkj->bi", parts.eigenvectors, parts.eigenvalues * weighted)
         return score, share @ parts.means + alpha * shrunk
+
+    def condition_on(self, observation: Observation, observed: Tensor) -> "GaussianMixture":
+        r"""The law of the data given what is seen of them, :math:`y = A z + s n`: a mixture again.
+
+        .. math::
+            G_k = S_k A^\top (A S_k A^\top + s^2 I)^{-1}, \quad
+            m_k \to m_k + G_k (y - A m_k), \quad S_k \to (I - G_k A) S_k, \quad
+            \pi_k \to \pi_k N(y; A m_k, A S_k A^\top + s^2 I).
+
+        Args:
+            observation: A and s > 0.
+            observed: y, of the shape of one observation.
+        Raises:
+            ValueError: if shapes do not fit, or s = 0, where the posterior has no density.
+        """
+        if not observation.std > 0:
+            raise ValueError("without noise the posterior has no density: give the observation std > 0")
+        expected = observation.observed_shape((self.dim,))
+        if tuple(observed.shape) != expected:
+            raise ValueError(f"observed must have the shape {expected}, not {tuple(observed.shape)}")
+        parts = self._exact
+        device = parts.means.device
+        matrix, y = (each.to(device, torch.float64) for each in (observation.matrix((self.dim,)), observed.flatten()))
+        root = parts.eigenvectors * parts.eigenvalues.sqrt()[:, None, :]  # S = root root^T
+        seen = matrix @ root
+        noise = observation.std**2 * torch.eye(len(y), dtype=torch.float64, device=device)
+        of_y = torch.distributions.MultivariateNormal(parts.means @ matrix.T, seen @ seen.mT + noise)
+        # (I - G A) S = root (I + seen^T seen / s^2)^{-1} root^T, which stays positive definite in rounding.
+        inner = torch.eye(self.dim, dtype=torch.float64, device=device) + seen.mT @ seen / observation.std**2
+        covariances = root @ torch.linalg.solve(inner, root.mT)
+        gain = covariances @ matrix.T / observation.std**2
+        log_weights = parts.log_weights[-1] + of_y.log_prob(y)
+        return GaussianMixture(
+            # A component of no weight would take its label with it.
+            weights=(log_weights - log_weights.max()).exp().clamp(min=torch.finfo(torch.float64).tiny),
+            means=parts.means + (gain @ (y - parts.means @ matrix.T)[..., None])[..., 0],
+            covariances=(covariances + covariances.mT) / 2,
+            labels=self.labels,
+        )
 
     def _whiten(self, x: Tensor, alpha: Scale, sigma: Scale) -> tuple[_Parts, Tensor, Tensor]:
         """The parts, y of shape (B, K, D) and V of shape (B or 1, K, D) of the formulas above."""

@@ -56,7 +56,7 @@ Source: Karras et al. (2022), arXiv 2206.00364, Eq. 7 and table 1.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -186,6 +186,13 @@ class Prediction:
         if "v" in known:
             return known["v"], -c.sigma, c.alpha
         return self._row
+
+    def stated(self) -> dict[str, Any]:
+        """The tensors that it is made of, those derived since among them: ``Prediction(c, x, **p.stated())`` is p.
+
+        For transforms of functions (``torch.func``), which take tensors in and give tensors out.
+        """
+        return {**self._known, **({"row": self._row} if self._row else {})}
 
     def lerp(self, other: "Prediction", w: Tensor | float) -> "Prediction":
         """The mix ``(1 - w) self + w other``, exactly ``other`` at w = 1.

@@ -67,7 +67,7 @@ def sample(
             else:
                 x = start[rows].to(device=device, dtype=dtype)
             labels = None if cond is None else cond[rows]
-            noise = {"seed": seed, "first": first + begin} if solver.stochastic or field.draws else {}
-            batches.append(solver.solve(field, x, labels, **noise))
+            noise = seed if solver.stochastic or field.draws else None
+            batches.append(solver.solve(field, x, labels, seed=noise, first=first + begin))
             bar.update(count)
     return torch.cat(batches)

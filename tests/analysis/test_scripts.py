@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import classifier_accuracy
+import inpainting
 import pytest
 import quality_vs_nfe
 import quality_vs_w
@@ -143,7 +144,8 @@ def test_mistakes_in_the_list_of_rules(run: Path, capsys, rules: str, sentence: 
 def test_every_rule_is_in_the_list_of_every_rule() -> None:
     recipe = yaml.safe_load((recipes.folder() / "analysis" / "quality_vs_w.yaml").read_text())
     listed = [rule if isinstance(rule, str) else rule["name"] for rule in recipe["every"]]
-    assert sorted(set(listed)) == fg.guidance.names()
+    observing = {n for n in fg.guidance.names() if "observation" in fg.guidance.registry.options(n)}  # another task
+    assert set(listed) == set(fg.guidance.names()) - observing
     assert listed[0] == "cfg"
 
 
@@ -316,3 +318,37 @@ def test_tiles() -> None:
     assert picture[0].min() == 1, "the gaps are white"
     with pytest.raises(ValueError, match="1 or 3 channels, not 2"):
         drawing.save_images(torch.zeros(1, 2, 4, 4), Path("x.png"), 1)
+
+
+def test_inpainting(run: Path, capsys) -> None:
+    rules = "rules=[{name: repaint, resamples: 2, jump: 1}, dps, {name: pigdm, solver: {steps: 3}}]"
+    words = [str(run), rules, "num=12", "shown=5", "solver.steps=2", *JUDGE]
+    script(inpainting.inpainting, "analysis/inpainting", words, example="x")
+    assert is_drawn(run / "analysis" / "inpainting")
+    rows = list(csv.DictReader((run / "analysis" / "inpainting.csv").open()))
+    names = ["truth", "as seen", "no rule", "repaint, resamples 2, jump 1", "dps", "pigdm"]
+    assert [row["rule"] for row in rows] == names
+    assert [float(row["evaluations"]) for row in rows] == [0, 0, 2, 3, 2, 3]
+    assert float(rows[0]["rmse"]) == 0
+    assert float(rows[1]["rmse_seen"]) == pytest.approx(0.05, abs=0.01)  # the noise, and next to nothing besides
+    assert "repaint, resamples 2" in capsys.readouterr().out
+    down = ["observation=downsample", "rules=[reconstruction]", "num=3", "shown=3", "solver.steps=2", *JUDGE]
+    script(inpainting.inpainting, "analysis/inpainting", [str(run), *down], example="x")
+    assert len(list(csv.DictReader((run / "analysis" / "inpainting.csv").open()))) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["rules=[cfg]"], "cfg is guided by no observation: take dps"),
+        (["rules=[dsp]"], "unknown guidance rule 'dsp'; did you mean 'dps'"),
+        (["rules=[]"], "rules must be a list of rules"),
+        (["shown=0"], "shown is how many of the num=100 images are drawn, not 0"),
+        (["observation={name: downsample, factor: 3}"], "that blocks of 3 x 3 fill, not samples of shape (1, 8, 8)"),
+        (["observation={name: mask, std: -1}"], "std is the standard deviation of the noise, at least 0, not -1"),
+    ],
+)
+def test_mistakes_of_inpainting(run: Path, capsys, words: list[str], sentence: str) -> None:
+    with pytest.raises(SystemExit):
+        script(inpainting.inpainting, "analysis/inpainting", [str(run), *words, *JUDGE], example="x")
+    assert sentence in capsys.readouterr().err

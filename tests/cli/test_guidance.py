@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import flowguide as fg
 from flowguide.evaluation import EvaluateConfig, weights_of
+
+OBSERVE = {name for name in fg.guidance.names() if "observation" in fg.guidance.registry.options(name)}
 
 
 @pytest.mark.parametrize(
@@ -38,11 +41,34 @@ def test_every_rule_runs_or_says_what_it_needs(moons) -> None:
         single = ["solver=ddim"] if name in {"smc", "predictor_corrector", "feedback"} else []
         ended = moons("sample", "runs/moons", f"guidance={name}", "num=2", *single, "solver.steps=2")
         if ended.code:
-            assert name in {"autoguidance", "classifier", "negative"}
+            assert name in {"autoguidance", "classifier", "negative"} | OBSERVE
             assert name in ended.sentence
 
 
+def test_rules_with_an_observation(moons) -> None:
+    """Named, or with its options; what was seen as a number, a list, or a file with a row for every sample."""
+    moons_seen = torch.linspace(-1, 1, 12).reshape(6, 2)
+    numpy.save("seen.npy", moons_seen.numpy())
+    mask = fg.observations.build("mask", hidden="top", std=0.3)
+    for name in OBSERVE:
+        for said, observed in (("seen.npy", moons_seen), ("[0.5,0.2]", torch.tensor([0.5, 0.2])), ("0.3", 0.3)):
+            words = [f"guidance={name}", "guidance.observation={name: mask, hidden: top, std: 0.3}"]
+            words += [f"guidance.observed={said}", "solver=ddim", "solver.steps=3", "num=6", "batch_size=4"]
+            assert moons("sample", "runs/moons", *words).code == 0
+            rule = fg.guidance.build(name, fg.load("runs/moons"), observation=mask, observed=observed)
+            expected = fg.sample(rule, (6, 2), torch.arange(6) % 2, fg.solvers.build("ddim", steps=3))
+            (file,) = Path("runs/moons/samples").glob(f"{name}_*.safetensors")
+            torch.testing.assert_close(load_file(file)["data"], expected, rtol=1e-4, atol=1e-4)
+
+
 MISTAKES = [
+    (["guidance=dps"], "option 'observation' of guidance rule 'dps' must be"),
+    (["guidance=dps", "guidance.observation=mask"], "nothing to be guided by: give observed=..., numbers or"),
+    (["guidance=dps", "guidance.observation=maks", "guidance.observed=0"], "unknown observation 'maks'; did you mean"),
+    (["guidance=dps", "guidance.observation=mask", "guidance.observed=no.npy"], "names the file no.npy, and there is"),
+    (["guidance=dps", "guidance.observation={name: mask, std: -1}", "guidance.observed=0"], "at least 0, not -1"),
+    (["guidance=pigdm", "guidance.observation=downsample", "guidance.observed=0"], "downsample takes images"),
+    (["guidance=repaint", "guidance.observation=mask", "guidance.observed=0"], "choose a solver of single steps"),
     (["guidance.w={name: liner}"], "unknown schedule 'liner'; did you mean 'linear'"),
     (["guidance.w={start: 1}"], "a schedule needs a name"),
     (["guidance=interval", "guidance.low=0.8", "guidance.high=0.2"], "low < high"),
@@ -56,7 +82,7 @@ def test_mistakes_get_a_sentence(moons) -> None:
         assert sentence in moons("sample", "runs/moons", *words).sentence
 
 
-NEEDS_MORE = {"autoguidance", "classifier", "feedback"}  # a model, and a weight
+NEEDS_MORE = {"autoguidance", "classifier", "feedback"} | OBSERVE  # a model, a weight, something to see
 
 
 @pytest.mark.parametrize("name", [name for name in fg.guidance.names() if name not in NEEDS_MORE])

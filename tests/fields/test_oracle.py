@@ -168,3 +168,67 @@ def test_says_what_is_wrong_with_a_question() -> None:
             mixture.log_prob(torch.zeros(1, 2), torch.tensor([label]))
     with pytest.raises(ValueError, match="labels must be integers"):
         mixture.log_prob(torch.zeros(1, 2), torch.tensor([0.5]))
+
+
+def seen_by(dim: int, seed: int, std: float) -> tuple[fg.observations.Observation, torch.Tensor]:
+    g = generator(seed)
+    rows = torch.randn(2, dim, generator=g, dtype=torch.float64)
+    return fg.observations.build("matrix", rows=rows, std=std), torch.randn(2, generator=g, dtype=torch.float64)
+
+
+@given(mixtures(), seeds, st.floats(0.1, 2))
+def test_conditioning_is_bayes_rule(mixture, seed: int, std: float) -> None:
+    """log p(z | y) - log p(z) - log p(y | z) is one number, for all z and labels: minus log p(y)."""
+    see, y = seen_by(mixture.dim, seed, std)
+    posterior = mixture.condition_on(see, y)
+    z = torch.randn(6, mixture.dim, generator=generator(seed + 1), dtype=torch.float64)
+    noise = torch.distributions.Normal(see(z), std)
+    rest = posterior.log_prob(z) - mixture.log_prob(z) - noise.log_prob(y).sum(1)
+    torch.testing.assert_close(rest, rest[:1].expand(6), rtol=1e-6, atol=1e-6)
+    # The labels of a point are known as well as before: y says nothing of them that z does not.
+    torch.testing.assert_close(posterior.posterior(z), mixture.posterior(z), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("std", [0.2, 1.0])
+def test_the_posterior_is_that_of_quadrature(std: float) -> None:
+    """Weights of the labels, mean and covariance, and log p(y)."""
+    mixture = fg.oracle.GaussianMixture(
+        torch.tensor([0.2, 0.5, 0.3]),
+        torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.5, -1.0]]).double(),
+        torch.tensor([[[0.3, 0.1], [0.1, 0.2]], [[0.15, -0.05], [-0.05, 0.25]], [[0.2, 0], [0, 0.1]]]).double(),
+        torch.tensor([0, 1, 0]),
+    )
+    see, y = fg.observations.build("matrix", rows=[[1.0, 0.4]], std=std), torch.tensor([0.3], dtype=torch.float64)
+    axis = torch.linspace(-6, 6, 601, dtype=torch.float64)
+    z = torch.cartesian_prod(axis, axis)
+    density = (mixture.log_prob(z) + torch.distributions.Normal(see(z), std).log_prob(y).sum(1)).exp()
+    share = density / density.sum()
+    posterior = mixture.condition_on(see, y)
+    parts = posterior._exact
+    weights = parts.log_weights[-1].exp()
+    mean = weights @ parts.means
+    torch.testing.assert_close(mean, share @ z, rtol=1e-8, atol=1e-8)
+    covariances = parts.eigenvectors @ torch.diag_embed(parts.eigenvalues) @ parts.eigenvectors.mT
+    offsets = parts.means - mean
+    covariance = torch.einsum("k,kij->ij", weights, covariances + offsets[:, :, None] * offsets[:, None])
+    torch.testing.assert_close(covariance, ((z - mean).T * share) @ (z - mean), rtol=1e-8, atol=1e-8)
+    labels = torch.stack([weights[posterior.labels == label].sum() for label in (0, 1)])
+    torch.testing.assert_close(labels, share @ mixture.posterior(z), rtol=1e-8, atol=1e-8)
+    draws = mixture.sample(200_000, seed=0, dtype=torch.float64)[0]
+    likelihood = torch.distributions.Normal(see(draws), std).log_prob(y).sum(1).softmax(0)
+    torch.testing.assert_close(likelihood @ draws, mean, rtol=0, atol=0.02)
+
+
+def test_conditioning_says_what_is_wrong() -> None:
+    mixture = fg.oracle.ring(3)
+    see = fg.observations.build("matrix", rows=[[1.0, 0.0]])
+    with pytest.raises(ValueError, match="without noise the posterior has no density"):
+        mixture.condition_on(fg.observations.build("mask", std=0.0), torch.zeros(2))
+    with pytest.raises(ValueError, match=r"observed must have the shape \(1,\), not \(2,\)"):
+        mixture.condition_on(see, torch.zeros(2))
+    with pytest.raises(ValueError, match="the matrix takes 3 numbers"):
+        mixture.condition_on(fg.observations.build("matrix", rows=[[1.0, 0.0, 0.0]]), torch.zeros(1))
+    # A label that an observation rules out keeps its place.
+    far = mixture.condition_on(see, torch.tensor([40.0]))
+    assert far.num_classes == 3
+    assert far.log_prob(torch.zeros(1, 2)).isfinite().all()
