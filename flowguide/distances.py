@@ -30,7 +30,7 @@ def pairwise(a: Tensor, b: Tensor) -> Tensor:
 def nearest(points: Tensor, others: Tensor, k: int = 1) -> Tensor:
     """Distance of each point from its k-th nearest among the others, shape (N,), float64."""
     points, others = points.double(), others.double()
-    found = [pairwise(part, others).kthvalue(k, 1).values for part in blocks(points, len(others))]
+    found = [pairwise(part, others).topk(k, 1, largest=False).values[:, -1] for part in blocks(points, len(others))]
     return torch.cat(found)
 
 
