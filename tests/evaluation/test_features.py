@@ -185,7 +185,7 @@ def test_inception_sees_bytes_and_reads_tensors_alone(tmp_path: Path, monkeypatc
     given, weights = pictures(channels=1), tmp_path / "weights.pth"
     with pytest.raises(ValueError, match=r"there is no file .*weights\.pth"):
         features.build("inception", setting(given), weights=str(weights))
-    weights.write_bytes(b"\x80\x04cposix\nsystem\n.")
+    weights.write_bytes(b"\x80\x02cposix\nsystem\n.")
     with pytest.raises(ValueError, match="is not a file of tensors alone"):
         features.build("inception", setting(given), weights=str(weights))
     torch.save({}, weights)
