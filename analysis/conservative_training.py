@@ -30,7 +30,7 @@ import flowguide as fg
 from flowguide import diagnostics, drawing, guidance, metrics, solvers, training
 from flowguide.cli import script
 from flowguide.cli.main import of_run
-from flowguide.diagnostics.tilt_error import sliced
+from flowguide.distances import sliced
 from flowguide.evaluation import REAL, EvaluateConfig, evaluate, summarise
 from flowguide.fields import Field
 from flowguide.randomness import normal

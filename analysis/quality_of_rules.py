@@ -168,7 +168,7 @@ def caption(about: Row, seeds: int) -> str:
     """What the lines of a figure are."""
     return (
         f"{about['num']} samples per point, {seeds} seed{'s' if seeds > 1 else ''}, band: ± 1 standard deviation; "
-        f"dashed: {REAL}, held out.\nFeatures: {about['features']}; not Inception FID or IS."
+        f"dashed: {REAL}, held out.\nFeatures: {about['features']}."
     )
 
 

@@ -13,6 +13,7 @@ FLOORS = {
     "registry": 0,
     "options": 0,
     "randomness": 0,
+    "distances": 0,
     "paths": 1,
     "couplings": 1,
     "networks": 1,

@@ -87,19 +87,23 @@ flowguide evaluate RUN [setting=value ...]
 
 Measure a trained run at several guidance weights: Frechet distance, Inception-style score and label accuracy, in the
 features of a classifier that flowguide trains on the run's own data set, once, and keeps. Prints a table and writes
-RUN/evaluation/quality.csv and .json. Finished points are kept: asked again, they cost nothing.
+RUN/evaluation/quality.csv and .json. Finished points are kept, and so is what features see in the real data.
 
 guidance weights         'guidance.w=[0,1,2,4]'
 seeds                    'seeds=[0,1,2]' gives means and standard deviations
 samples                  num=1000; default: as many as there are held-out data
 guidance, solver         guidance=cfg solver=auto solver.steps=10
 w as a shape in time     guidance=schedule guidance.shape=cosine guidance.rule=cfg
+metrics                  metrics=[frechet_distance,precision,recall,memorisation]   (see: flowguide list metrics)
+features                 features=identity (points), inception (the FID of the literature), dinov2; see: list features
+real data                'reference={{name: image_folder, folder: photos, size: 32}}'; default: the run's training data
 which weights            ema=true, false (those of the last step), or the width of another average: ema=0.05
 the rest                 out=folder batch_size=256 device=cuda imports=[my_module]
 try it on a CPU          --smoke       (a few samples, and a classifier of two steps)
 
 for example:
   flowguide evaluate runs/digits
+  flowguide evaluate runs/moons features=identity 'metrics=[sliced_wasserstein,mmd]'
   flowguide evaluate runs/digits 'guidance.w=[1,1.5,2]' 'seeds=[0,1,2]' solver=euler solver.steps=40
 """
 

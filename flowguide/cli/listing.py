@@ -24,6 +24,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "solvers": ("solvers.registry", "solver=NAME"),
     "grids": ("solvers.grids", "solver.grid=NAME"),
     "metrics": ("metrics.registry", "metrics=[NAME, ...]"),
+    "features": ("evaluation.features.registry", "features=NAME"),
     "formats": ("pretrained.registry", "flowguide import FILE format=NAME"),
     "diagnostics": ("diagnostics.registry", 'fg.diagnostics.build("NAME", ...)'),
 }
@@ -87,5 +88,5 @@ def _option(parameter: inspect.Parameter) -> str:
 
 
 def _registry(kind: str) -> Registry:
-    module, _, attribute = KINDS[kind][0].partition(".")
+    module, _, attribute = KINDS[kind][0].rpartition(".")
     return getattr(importlib.import_module(f"flowguide.{module}"), attribute)

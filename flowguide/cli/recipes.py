@@ -5,6 +5,7 @@ component is such a choice by itself, with the options of its signature at their
 beside the class. Files in ``recipes/network/`` are choices too: a component by another name, with options of its own.
 """
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ _GROUPS = {
     "objective": "objectives",
     "guidance": "guidance",
     "solver": "solvers",
+    "features": "evaluation.features",
 }
 # hydra's flags that make sense here, and whether a value follows.
 _FLAGS = {
@@ -60,9 +62,7 @@ def names() -> dict[str, str]:
 
 def groups() -> dict[str, Registry]:
     """The kinds of component that a recipe chooses, by the name of the choice."""
-    import flowguide
-
-    return {group: getattr(flowguide, package).registry for group, package in _GROUPS.items()}
+    return {group: importlib.import_module(f"flowguide.{package}").registry for group, package in _GROUPS.items()}
 
 
 def locate(recipe: str) -> tuple[Path, str]:
@@ -153,8 +153,6 @@ def _mistakes() -> tuple[type[Exception], ...]:
 
 def import_modules(modules: Sequence[str]) -> None:
     """Import a user's modules, from the current folder too; ValueError if one cannot be."""
-    import importlib
-
     if modules and "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     for module in modules:

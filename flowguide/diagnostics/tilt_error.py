@@ -22,6 +22,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..distances import gaussian, mmd2, sliced
 from ..fields import Field, GaussianMixture
 from ..randomness import derive, normal
 from .base import Diagnostic, Finding, at_least, beneath, diagnostics
@@ -123,7 +124,7 @@ class TiltError(Diagnostic):
             "sliced": sliced(mine, theirs),
             "error": jackknife(mine, theirs, self.draws),
             "floor": sliced(others, theirs),
-            "mmd2": mmd2(x[: self.most], drawn.x[: self.most], float(target_covariance.trace())),
+            "mmd2": mmd2(x[: self.most], drawn.x[: self.most], gaussian(float(target_covariance.trace())))[0],
             "mean_error": float((mean - target_mean).norm()),
             "covariance_error": float((covariance - target_covariance).norm()),
             "effective": drawn.effective,
@@ -153,14 +154,8 @@ class TiltError(Diagnostic):
         return float((q[there] * (q[there].log() - log_p[there])).sum())
 
 
-def sliced(mine: Tensor, theirs: Tensor) -> float:
-    """Sliced 2-Wasserstein distance of projected samples, shapes (N, P) and (k N, P): exactly that of the two sets."""
-    ours, others = mine.sort(0).values, theirs.sort(0).values
-    return float((ours[:, None] - others.unflatten(0, (len(ours), -1))).square().mean().sqrt())
-
-
 def jackknife(mine: Tensor, theirs: Tensor, draws: int) -> float:
-    """Standard error of :func:`sliced`, by leaving out an eighth of the samples after the other; 0 for one sample."""
+    """Standard error of the sliced distance, leaving out an eighth of the samples after the other; 0 for one sample."""
     groups = min(_GROUPS, len(mine))
     if groups < 2:
         return 0.0
@@ -168,17 +163,3 @@ def jackknife(mine: Tensor, theirs: Tensor, draws: int) -> float:
     kept = [mine[group != i] for i in range(groups)]
     found = torch.tensor([sliced(some, theirs[: draws * len(some)]) for some in kept], dtype=torch.float64)
     return float(((groups - 1) / groups * (found - found.mean()).square().sum()).sqrt())
-
-
-def mmd2(x: Tensor, y: Tensor, variance: float) -> float:
-    """Squared maximum mean discrepancy for the Gaussian kernel, without bias; nan for fewer than two samples."""
-    if min(len(x), len(y)) < 2:
-        return math.nan
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return torch.exp(-0.5 * torch.cdist(a, b).square() / variance)
-
-    def within(a: Tensor) -> Tensor:
-        return (kernel(a, a).sum() - len(a)) / (len(a) * (len(a) - 1))
-
-    return float(within(x) + within(y) - 2 * kernel(x, y).mean())

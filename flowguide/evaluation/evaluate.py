@@ -1,7 +1,9 @@
 """Samples of a run at several guidance weights and seeds, measured against the real data."""
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,19 @@ from torch import nn
 from tqdm import tqdm
 
 from .. import guidance, metrics, solvers
-from ..metrics import see
+from ..data import Samples
+from ..metrics import Seen
 from ..networks import Network, NoisyClassifier
 from ..options import check_options
-from ..training import build_dataset, check_seed, load_generative, samples, with_models
+from ..training import check_seed, load_generative, samples, with_models
 from .digest import digest_of, digest_of_tensors
-from .judge import judge_for
+from .features import Features, Setting
+from .features import registry as all_features
 from .kept import Kept, Row
+from .reference import reference_of
 from .tables import REAL, label_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,8 @@ class EvaluateConfig:
         solver: Node of a solver.
         metrics: Names of metrics.
         classifier: The network, objective, training and seed nodes of the classifier to measure with.
+        features: Node of the features that metrics are computed in.
+        reference: Node of a data set to compare with; None for the run's own.
         num: Samples per point; None for as many as there are held-out data.
         seeds: One evaluation each.
         batch_size: Samples per evaluation of the network.
@@ -44,6 +53,8 @@ class EvaluateConfig:
     solver: Mapping[str, Any]
     metrics: Sequence[str]
     classifier: Mapping[str, Any]
+    features: Mapping[str, Any] = field(default_factory=lambda: {"name": "classifier"})
+    reference: Mapping[str, Any] | None = None
     num: int | None = None
     seeds: Sequence[int] = (0,)
     batch_size: int = 256
@@ -108,36 +119,102 @@ def evaluate(config: EvaluateConfig, out: Path, show: bool = True, rule: str | N
     weights = config.weights
     rules = {label: guidance.registry.build_from(_weighted(node, w), model) for label, w in weights.items()}
     one = next(iter(rules.values()))
-    test = build_dataset(model.config, "test")
     num_classes = one.num_classes
-    if len(test.shape) != 3 or num_classes is None:
-        raise ValueError(f"evaluation needs a model of labelled images, and {config.run} is one of {test.name}")
-    num = config.num or len(test)
-    judge = judge_for(model.config.data, config.classifier, config.device, show)
+    setting = Setting.of(config.reference or model.config.data, config.classifier, config.device, show)
+    check_reference(setting.train, tuple(model.config.shape), num_classes, config.run)
+    features = all_features.build_from(config.features, setting)
+    check_needs(measures, features, config.features["name"], num_classes)
+    real = reference_of(features)
+    num = config.num or len(real.test)
 
-    about = {"features": judge.features, "num": num, "reference": "training data", "evaluations": 0.0}
+    about = {
+        "features": real.caption,
+        "resize": features.resize,
+        "num": num,
+        "reference": "training data" + (f" of {config.reference['name']}" if config.reference else ""),
+        "reference_num": len(real.train),
+        "evaluations": 0.0,
+    }
     settings = {
         "weights": digest_of_tensors(one.state_dict()),  # of all models that a rule is made of
-        "judge": digest_of_tensors(judge.classifier.state_dict()),
+        "features": features.digest,
+        "reference": real.digest,
         **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size")},
         "columns": list(about),
     }
-    labels = torch.arange(num) % num_classes
+    labels = None if num_classes is None else torch.arange(num) % num_classes
     kept = Kept(out / "points.json")
     rows: list[Row] = []
+    said: set[str] = set()
     points = [(w, seed) for w in rules for seed in config.seeds]
     for w, seed in tqdm(points, desc="evaluating", unit="point", disable=not show):
         point = {"w": w, "seed": seed, "num": num}
         key = digest_of({**settings, "guidance": _weighted(config.guidance, weights[w]), **point})
         if key not in kept:
             with Evaluations(rules[w]) as evaluations:
-                images = samples(model.config, rules[w], num, labels, solver, seed, batch_size=config.batch_size)
-            seen = see(judge.classifier, images, labels)
-            measured = {name: measure(seen, judge.train) for name, measure in measures.items()}
+                drawn = samples(model.config, rules[w], num, labels, solver, seed, batch_size=config.batch_size)
+            seen = features.see(drawn, labels)
+            measured = measure_all(measures, seen, real.train, said)
             kept[key] = {**point, **measured, **about, "evaluations": evaluations.samples / num}
         rows.append({"rule": rule or config.guidance["name"], **kept[key]})
-    real = {name: measure(judge.test, judge.train) for name, measure in measures.items()}
-    return [*rows, {"rule": REAL, "w": None, "seed": None, **real, **about, "num": len(test)}]
+    held_out = measure_all(measures, real.test, real.train, said)
+    return [*rows, {"rule": REAL, "w": None, "seed": None, **held_out, **about, "num": len(real.test)}]
+
+
+def measure_all(
+    measures: Mapping[str, metrics.Metric], seen: Seen, reference: Seen, said: set[str]
+) -> dict[str, float]:
+    """Every metric by its name; what they warn of goes to the log, unless it was ``said`` before."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        measured = {name: measure(seen, reference) for name, measure in measures.items()}
+    for sentence in dict.fromkeys(str(warning.message) for warning in caught):
+        if sentence not in said:
+            log.warning("%s", sentence)
+            said.add(sentence)
+    return measured
+
+
+def check_reference(reference: Samples, shape: tuple[int, ...], num_classes: int | None, run: str) -> None:
+    """ValueError if samples of the shape and of all classes cannot be compared with the reference.
+
+    Args:
+        reference: The real data.
+        shape: Of a sample of the run.
+        num_classes: Classes that samples are drawn of; None if they have none.
+        run: What the run is called.
+    """
+    if tuple(reference.shape) != shape:
+        theirs, ours = ("x".join(map(str, each)) for each in (reference.shape, shape))
+        raise ValueError(
+            f"the reference, {reference.name}, is at another resolution: it holds samples of {theirs}, and {run} makes "
+            f"{ours}; give one of that shape, reference={{name: ..., size: ...}}, or null for the run's own data"
+        )
+    if num_classes is None or reference.labels is None:
+        return
+    counts = torch.bincount(reference.labels.cpu(), minlength=num_classes)
+    missing = (counts[:num_classes] == 0).nonzero().flatten().tolist()
+    if missing:
+        named = [str(each) if reference.classes is None else f"{each} ({reference.classes[each]})" for each in missing]
+        raise ValueError(
+            f"the reference, {reference.name}, holds no sample of class {', '.join(named)}, and samples are drawn of "
+            f"all {num_classes} classes alike: no metric that compares the two is fair"
+        )
+
+
+def check_needs(measures: Mapping[str, metrics.Metric], features: Features, name: str, num_classes: int | None) -> None:
+    """ValueError if a metric needs what the features do not give, or labels of samples that have none."""
+    for title, measure in measures.items():
+        needs = set(getattr(measure, "needs", ()))
+        lacking = needs - set(features.gives) if "logits" in needs else set()
+        if lacking:
+            what = "a classifier's logits" if "logits" in lacking else "a classifier of the data's own labels"
+            raise ValueError(
+                f"the metric {title!r} needs {what}, which the features {name!r} do not have: leave it out of "
+                f"metrics=[...], or take features=classifier"
+            )
+        if "labels" in needs and num_classes is None:
+            raise ValueError(f"the metric {title!r} needs labels, and the run has none: leave it out of metrics=[...]")
 
 
 class Evaluations:

@@ -1,16 +1,15 @@
 """The classifier in whose features metrics are computed: trained on the data set at hand, once, and kept."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ..metrics import Seen, see
-from ..training import build_dataset, load, train
-from .digest import digest_of
+from ..metrics import Seen
+from .features import Setting, registry
+from .features.classifier import accuracy
+from .reference import reference_of
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,6 @@ class Judge:
     test: Seen
 
 
-def cache_folder() -> Path:
-    """Where things are kept that can always be made again: $FLOWGUIDE_CACHE, or flowguide in the user's cache."""
-    if "FLOWGUIDE_CACHE" in os.environ:
-        return Path(os.environ["FLOWGUIDE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flowguide"
-
-
 def judge_for(data: Mapping[str, Any], classifier: Mapping[str, Any], device: str = "auto", show: bool = True) -> Judge:
     """The classifier of a data set: from the cache, or trained now.
 
@@ -47,12 +39,6 @@ def judge_for(data: Mapping[str, Any], classifier: Mapping[str, Any], device: st
         device: Where to train and use it.
         show: Show a progress bar.
     """
-    settings = {**classifier, "data": data}
-    folder = cache_folder() / f"classifier-{data['name']}-{digest_of(settings)[:12]}"
-    train({**settings, "device": device}, folder, show)
-    model = load(folder, device=device)
-    real = [build_dataset(model.config, split) for split in ("train", "test")]
-    seen = [Seen.of([see(model, *some) for some in part.parts()]) for part in real]
-    accuracy = float((seen[1].logits.argmax(1) == seen[1].labels).double().mean())
-    features = f"flowguide's own classifier of {data['name']} ({100 * accuracy:.1f} % right on held-out data)"
-    return Judge(model, features, accuracy, *seen)
+    features = registry.build("classifier", Setting.of(data, classifier, device, show))
+    real = reference_of(features)
+    return Judge(features.network, real.caption, accuracy(real.test), real.train, real.test)

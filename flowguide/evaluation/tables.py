@@ -47,7 +47,7 @@ def write_tables(rows: list[Row], names: Sequence[str], folder: Path) -> str:
         writer.writeheader()
         writer.writerows(rows)
     summary = summarise(rows, names)
-    about = {name: rows[0][name] for name in ("features", "num", "reference")}
+    about = {name: rows[0][name] for name in ("features", "resize", "num", "reference", "reference_num")}
     (folder / "quality.json").write_text(json.dumps({**about, "summary": summary, "rows": rows}, indent=1) + "\n")
     return as_text(summary, names, about)
 
@@ -66,7 +66,8 @@ def as_text(summary: list[Row], names: Sequence[str], about: Mapping[str, Any]) 
     return "\n".join(
         [
             *lines,
-            f"features: {about['features']}; this is not Inception FID or IS.",
-            f"{about['num']} samples per seed against the {about['reference']}; 'real data' is the held-out part.",
+            f"features: {about['features']}; resizing: {about['resize']}.",
+            f"{about['num']} samples per seed against the {about['reference']} ({about['reference_num']} samples); "
+            f"'real data' is the held-out part.",
         ]
     )

@@ -1,4 +1,4 @@
-"""What every metric has in common: it compares what a classifier saw in samples with what it saw in real data."""
+"""What every metric has in common: it compares what is seen in samples with what is seen in real data."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,22 +14,32 @@ metrics = Registry("metric")
 
 @dataclass(frozen=True)
 class Seen:
-    """What a classifier makes of a set of images.
+    """What features make of a set of samples.
 
     Attributes:
         features: Shape (N, F).
-        logits: Shape (N, classes).
-        labels: The labels that were asked for (or, of real data, the true ones), shape (N,).
+        logits: Shape (N, classes); None if the features are not those of a classifier.
+        labels: The labels that were asked for (or, of real data, the true ones), shape (N,); None if there are none.
+        held_out: Of training data: what is seen of real data that are not among them; None if it is not known.
     """
 
     features: Tensor
-    logits: Tensor
-    labels: Tensor
+    logits: Tensor | None = None
+    labels: Tensor | None = None
+    held_out: "Seen | None" = None
+
+    def __len__(self) -> int:
+        return len(self.features)
 
     @classmethod
     def of(cls, parts: Sequence["Seen"]) -> "Seen":
         """What was seen in parts, as one."""
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("features", "logits", "labels")))
+
+        def joined(name: str) -> Tensor | None:
+            tensors = [getattr(part, name) for part in parts]
+            return None if any(each is None for each in tensors) else torch.cat(tensors)
+
+        return cls(joined("features"), joined("logits"), joined("labels"))
 
 
 class Metric(ABC):
@@ -38,14 +48,38 @@ class Metric(ABC):
     Attributes:
         title: For axes and tables, with what it is measured in.
         better: Whether "lower" or "higher" is better.
+        needs: What of :class:`Seen` it uses of the samples beside their features: "logits", "labels".
     """
 
     title: str
     better: str
+    needs: tuple[str, ...] = ()
 
     @abstractmethod
     def __call__(self, samples: Seen, reference: Seen) -> float:
         """The metric of ``samples``; ``reference`` is the real data."""
+
+    def check(self, samples: Seen, reference: Seen) -> None:
+        """ValueError if samples and reference were not seen alike, or lack what the metric needs."""
+        for name in self.needs:
+            if getattr(samples, name) is None:
+                raise ValueError(f"{type(self).__name__} needs the {name} of the samples, and they have none")
+        ours, theirs = samples.features.shape[1], reference.features.shape[1]
+        if ours != theirs:
+            raise ValueError(
+                f"the samples have {ours} features and the reference {theirs}: both must be seen by the same features, "
+                f"at the same resolution"
+            )
+
+
+def check_finite(images: Tensor) -> None:
+    """ValueError if a sample, shape (N, *), holds a number that is not finite."""
+    if not images.isfinite().all():
+        broken = int((~images.isfinite().flatten(1).all(1)).sum())
+        what = ("images", "pixels") if images.ndim == 4 else ("samples", "numbers")
+        raise ValueError(
+            f"{broken} of {len(images)} {what[0]} hold infinite or NaN {what[1]}; no metric is defined on them"
+        )
 
 
 @torch.no_grad()
@@ -55,9 +89,7 @@ def see(classifier: nn.Module, images: Tensor, labels: Tensor, batch_size: int =
     Raises:
         ValueError: if an image holds a number that is not finite.
     """
-    if not images.isfinite().all():
-        broken = int((~images.isfinite().flatten(1).all(1)).sum())
-        raise ValueError(f"{broken} of {len(images)} images hold infinite or NaN pixels; no metric is defined on them")
+    check_finite(images)
     device = next(classifier.parameters()).device
     features = torch.cat([classifier.features(batch.to(device)) for batch in images.split(batch_size)])
     return Seen(features, classifier.classify(features), labels.to(device))

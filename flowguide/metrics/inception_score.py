@@ -20,8 +20,10 @@ class InceptionScore(Metric):
 
     title = "Inception-style score"
     better = "higher"
+    needs = ("logits",)
 
     def __call__(self, samples: Seen, reference: Seen) -> float:
+        self.check(samples, reference)
         from torchmetrics.image.inception import InceptionScore as Score
 
         # One split, whose standard deviation torchmetrics computes all the same, with a warning. It shuffles by the

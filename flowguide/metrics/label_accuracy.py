@@ -9,6 +9,8 @@ class LabelAccuracy(Metric):
 
     title = "label accuracy"
     better = "higher"
+    needs = ("logits", "labels")
 
     def __call__(self, samples: Seen, reference: Seen) -> float:
+        self.check(samples, reference)
         return float((samples.logits.argmax(1) == samples.labels).double().mean())

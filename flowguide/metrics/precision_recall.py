@@ -15,9 +15,8 @@ Source: Kynkäänniemi et al. (2019), arXiv 1904.06991, Eq. 1 and 2.
 import torch
 from torch import Tensor
 
+from ..distances import blocks, pairwise, radii
 from .base import Metric, Seen, metrics
-
-_ROWS = 1024  # of a matrix of distances at a time
 
 
 class ManifoldShare(Metric):
@@ -36,16 +35,9 @@ class ManifoldShare(Metric):
 
     def share(self, points: Tensor, manifold: Tensor) -> float:
         """The share of ``points``, shape (N, F), in the manifold of the others, shape (M, F)."""
-        if len(manifold) <= self.neighbours:
-            raise ValueError(
-                f"a manifold of {self.neighbours} nearest neighbours needs more samples than that, not {len(manifold)}"
-            )
         points, manifold = points.double(), manifold.double()
-        # The nearest neighbour of a point in its own set is itself.
-        radii = torch.cat(
-            [_distances(part, manifold).kthvalue(self.neighbours + 1, 1).values for part in manifold.split(_ROWS)]
-        )
-        inside = [(_distances(part, manifold) <= radii).any(1) for part in points.split(_ROWS)]
+        reach = radii(manifold, self.neighbours)
+        inside = [(pairwise(part, manifold) <= reach).any(1) for part in blocks(points, len(manifold))]
         return float(torch.cat(inside).double().mean())
 
 
@@ -56,6 +48,7 @@ class Precision(ManifoldShare):
     title = "precision"
 
     def __call__(self, samples: Seen, reference: Seen) -> float:
+        self.check(samples, reference)
         return self.share(samples.features, reference.features)
 
 
@@ -66,9 +59,5 @@ class Recall(ManifoldShare):
     title = "recall"
 
     def __call__(self, samples: Seen, reference: Seen) -> float:
+        self.check(samples, reference)
         return self.share(reference.features, samples.features)
-
-
-def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """Shape (N, M); by differences, since |a|^2 + |b|^2 - 2 ab would round the small ones away."""
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

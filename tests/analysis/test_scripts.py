@@ -37,10 +37,11 @@ def test_quality_vs_w(run: Path) -> None:
     result = json.loads((run / "analysis" / "quality.json").read_text())
     assert [row["w"] for row in result["summary"]] == [0, 1, 3, None]
     assert "flowguide's own classifier" in result["features"]
+    assert result["features"].endswith("; not Inception FID or IS")
 
 
 def test_the_figure_marks_the_best_w() -> None:
-    about = {"features": "f", "num": 5, "evaluations": 3.0}
+    about = {"features": "f; not Inception FID or IS", "num": 5, "evaluations": 3.0}
     values = {0.0: 3.0, 1.0: 1.0, 2.0: 2.0, None: 0.5}
     rows = [
         {

@@ -236,7 +236,11 @@ MISTAKES = [
     (["sample", "runs/moons", "num=0"], ["num must be at least 1, not 0"]),
     (["sample", "runs/moons", "batch_size=0"], ["batch_size must be at least 1"]),
     (["sample", "runs/moons", "guidance=null"], ["'~guidance'"]),
-    (["evaluate", "runs/moons"], ["evaluation needs a model of labelled images"]),
+    (["evaluate", "runs/moons"], ["Classifier features are of labelled images", "take features=identity"]),
+    (["evaluate", "runs/moons", "features=identity"], ["'inception_score' needs a classifier's logits"]),
+    (["evaluate", "runs/moons", "features=identiy"], ["identiy"]),
+    (["evaluate", "runs/moons", "reference={name: digits}"], ["digits (train)", "at another resolution", "1x8x8"]),
+    (["evaluate", "runs/moons", "features=dinov2"], ["DinoV2 features are of images", "moons (train) holds 2"]),
     (["evaluate", "runs/moons", "guidance.w=[]"], ["guidance.w must be a number or a list of numbers"]),
     (["evaluate", "runs/moons", "seeds=[]"], ["at least one seed"]),
     (["evaluate", "runs/moons", "metrics=[fid]"], ["unknown metric 'fid'"]),
@@ -275,7 +279,7 @@ def test_a_classifier_cannot_be_sampled(run: Run) -> None:
     assert "c holds a classifier, and only a generative model can be sampled" in run("sample", "c").sentence
 
 
-def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     small = ["network.width=8", "network.head_width=8", "training.batch_size=16", "training.steps=2"]
     assert run("train", "digits", *small, "run=d").code == 0
     words = ["evaluate", "d", "guidance.w=[0,2]", "seeds=[0,1]", "num=20", "solver.steps=2"]
@@ -284,6 +288,7 @@ def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended.code == 0
     assert "not Inception FID" in ended.out
     assert "flowguide's own classifier of digits" in ended.out
+    assert caplog.text.count("20 samples in 64 features: their covariance has rank 19 of 64") == 1
     result = json.loads(Path("d/evaluation/quality.json").read_text())
     assert [(row["w"], row["seed"]) for row in result["rows"]] == [(0, 0), (0, 1), (2, 0), (2, 1), (None, None)]
     assert [row["w"] for row in result["summary"]] == [0, 2, None]
@@ -294,7 +299,9 @@ def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         fg.solvers, "sample", lambda *a, inner=fg.solvers.sample, **k: drawn.append(1) or inner(*a, **k)
     )
     words[2] = "guidance.w=[0,2,1]"
-    assert run(*words, *judge).code == 0
+    ended = run(*words, *judge)
+    assert ended.code == 0
+    assert "reference: digits (train) was seen before, and is read from" in caplog.text
     assert len(drawn) == 2
     kept = json.loads(Path("d/evaluation/quality.json").read_text())["rows"]
     assert kept[:4] == result["rows"][:4]

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 import flowguide as fg
+from flowguide import distances
 from flowguide.diagnostics import TiltedMixture
-from flowguide.diagnostics.tilt_error import mmd2, sliced
+from flowguide.distances import mmd2, sliced
 
 
 def gaussian(mean: Tensor, covariance: Tensor) -> fg.oracle.GaussianMixture:
@@ -122,8 +123,8 @@ def test_mmd_of_gaussians_has_its_closed_form() -> None:
         return math.exp(-(m**2) / (2 * v)) / math.sqrt(v)
 
     expected = mean(0, 1, 1) + mean(0, 1.5, 1.5) - 2 * mean(0.5, 1, 1.5)
-    assert mmd2(x, y, 1.0) == pytest.approx(expected, abs=0.01)
-    assert abs(mmd2(x[:1500], x[1500:], 1.0)) < 0.003
+    assert mmd2(x, y, distances.gaussian(1.0))[0] == pytest.approx(expected, abs=0.01)
+    assert abs(mmd2(x[:1500], x[1500:], distances.gaussian(1.0))[0]) < 0.003
 
 
 def error(field: fg.Field, x: Tensor, y=None, t: float = 1.0, **options) -> fg.diagnostics.Finding:

@@ -1,0 +1,52 @@
+"""Evaluation of runs of points, whose features are the data; and what every row says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import TINY
+
+from flowguide.cli import main
+
+WORDS = ["features=identity", "metrics=[sliced_wasserstein,mmd,memorisation,frechet_distance]", "num=200"]
+
+
+@pytest.fixture
+def moons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOWGUIDE_CACHE", str(tmp_path / "cache"))
+    main(["train", "moons", *TINY, "data.count=300"])
+    return tmp_path / "runs" / "moons"
+
+
+def test_points_are_evaluated(moons: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The real data are nearer to themselves than an untrained model's samples are."""
+    main(["evaluate", "runs/moons", *WORDS, "guidance.w=[1,2]", "solver.steps=2"])
+    assert "features: the data themselves; resizing: none." in capsys.readouterr().out
+    *rows, real = json.loads((moons / "evaluation" / "quality.json").read_text())["rows"]
+    assert [row["w"] for row in rows] == [1, 2]
+    for row in (*rows, real):
+        assert row["features"] == "the data themselves"
+        assert row["resize"] == "none"
+        assert row["reference"] == "training data"
+        assert row["reference_num"] == 300
+    assert [row["num"] for row in (*rows, real)] == [200, 200, 300]
+    assert real["sliced_wasserstein"] < rows[0]["sliced_wasserstein"]
+    assert real["memorisation"] == 0.5
+
+
+def test_another_reference(moons: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(
+        ["evaluate", "runs/moons", *WORDS, "guidance.w=[1]", "solver.steps=2", "reference={name: spirals, count: 100}"]
+    )
+    assert "training data of spirals (100 samples)" in capsys.readouterr().out
+
+
+def test_samples_that_are_not_finite_are_named(moons: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import flowguide as fg
+
+    monkeypatch.setattr(fg.solvers, "sample", lambda field, shape, *a, **k: torch.full(shape, torch.nan))
+    with pytest.raises(SystemExit):
+        main(["evaluate", "runs/moons", *WORDS, "guidance.w=[1]"])
+    assert "200 of 200 samples hold infinite or NaN numbers" in capsys.readouterr().err
