@@ -10,7 +10,7 @@ from tiny_runs import recipe
 
 import flowguide as fg
 from flowguide import training
-from flowguide.evaluation import watcher
+from flowguide.evaluation import EvaluateConfig, evaluate, watcher
 from flowguide.training import TrainConfig, ranks
 
 NETWORK = {"name": "dit", "patch": 4, "depth": 2, "width": 32, "heads": 2}
@@ -39,6 +39,15 @@ def watched(parallel: str, **more: object) -> dict:
     return {**settings(parallel=parallel, **more), "network": unet, "watch": WATCH}
 
 
+def evaluation(folder: Path, name: str) -> EvaluateConfig:
+    """How the run of copies is evaluated, in a folder of the name."""
+    return EvaluateConfig(
+        run=str(folder / "ddp"), home=str(folder / "ddp"), out=str(folder / name), classifier=JUDGE, num=41,
+        guidance={"name": "cfg", "w": [0.5, 2.0]}, solver={"name": "euler", "steps": 2}, batch_size=16,
+        metrics=["frechet_distance", "inception_score", "precision"],
+    )  # fmt: skip
+
+
 def main(folder: Path) -> None:
     with ranks.joined() as here:
         training.train(settings(), folder / "ddp", show=False)
@@ -56,8 +65,9 @@ def main(folder: Path) -> None:
                 TrainConfig.of(settings(ema=0.9) | {"shape": [1, 8, 8]}), fg.load(folder / "ddp"), count,
                 torch.arange(count), fg.solvers.build("euler_maruyama", steps=3), batch_size=2, ranks=here,
             ).tolist()  # fmt: skip
+        rows = evaluate(evaluation(folder, "both"), folder / "both", show=False)
         shares = sum(p.to_local().numel() for p in half.parameters())
-        notes = {"shares": shares, "samples": samples.flatten()[:8].tolist(), "drawn": drawn}
+        notes = {"shares": shares, "samples": samples.flatten()[:8].tolist(), "drawn": drawn, "rows": rows}
         for name, more in {"uneven": {"batch_size": 25}, "too many": {"batch_size": 3000}}.items():
             try:
                 training.train(settings(**more), folder / name, show=False)

@@ -123,7 +123,10 @@ def evaluate(settings: dict[str, Any], folder: Path) -> None:
     from ..evaluation import evaluate as measure
 
     config = EvaluateConfig.of(settings)
-    print(write_tables(measure(config, folder), config.metrics, folder))
+    rows = measure(config, folder)
+    if not is_first():
+        return
+    print(write_tables(rows, config.metrics, folder))
     print(f"tables: {_relative(folder)}/quality.csv and .json")
 
 

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..data import Samples
 from ..metrics import Seen
 from ..networks import Network, NoisyClassifier
 from ..options import check_options
-from ..training import check_seed, load_generative, samples, with_models
+from ..training import Ranks, check_seed, joined, load_generative, samples, with_models
 from .digest import digest_of, digest_of_tensors
 from .features import Features, Setting
 from .features import registry as all_features
@@ -102,7 +102,8 @@ def weights_of(node: Mapping[str, Any]) -> list[float]:
 def evaluate(config: EvaluateConfig, out: Path, show: bool = True, rule: str | None = None) -> list[Row]:
     """Measure a run at every weight of ``guidance.w`` for every seed.
 
-    Every finished point is kept in ``out/points.json`` and not computed again.
+    Every finished point is kept in ``out/points.json`` and not computed again. Under ``torchrun`` each process draws
+    its share of the samples, and all of them return the same rows.
 
     Args:
         config: What to measure.
@@ -112,6 +113,12 @@ def evaluate(config: EvaluateConfig, out: Path, show: bool = True, rule: str | N
     Returns:
         One row per (w, seed), in that order, and a last one of the real held-out data, as the rule "real data".
     """
+    with joined() as ranks:
+        config = replace(config, device=ranks.device(config.device))
+        return _evaluate(config, out, show and ranks.first, rule, ranks)
+
+
+def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, ranks: Ranks) -> list[Row]:
     solver = solvers.registry.build_from(config.solver)
     measures = {name: metrics.build(name) for name in config.metrics}
     model = load_generative(config.run, config.ema, config.device)
@@ -143,7 +150,9 @@ def evaluate(config: EvaluateConfig, out: Path, show: bool = True, rule: str | N
         "columns": list(about),
     }
     labels = None if num_classes is None else torch.arange(num) % num_classes
-    kept = Kept(out / "points.json")
+    ranks.wait()  # for none to read while another one writes
+    kept = Kept(out / "points.json", writes=ranks.first)
+    ranks.wait()
     rows: list[Row] = []
     said: set[str] = set()
     points = [(w, seed) for w in rules for seed in config.seeds]
@@ -152,10 +161,16 @@ def evaluate(config: EvaluateConfig, out: Path, show: bool = True, rule: str | N
         key = digest_of({**settings, "guidance": _weighted(config.guidance, weights[w]), **point})
         if key not in kept:
             with Evaluations(rules[w]) as evaluations:
-                drawn = samples(model.config, rules[w], num, labels, solver, seed, batch_size=config.batch_size)
+                options = {"batch_size": config.batch_size, "ranks": ranks}
+                drawn = samples(model.config, rules[w], num, labels, solver, seed, **options)
             seen = features.see(drawn, labels)
             measured = measure_all(measures, seen, real.train, said)
-            kept[key] = {**point, **measured, **about, "evaluations": evaluations.samples / num}
+            kept[key] = {
+                **point,
+                **measured,
+                **about,
+                "evaluations": evaluations.samples / max(1, len(ranks.share(num))),
+            }
         rows.append({"rule": rule or config.guidance["name"], **kept[key]})
     held_out = measure_all(measures, real.test, real.train, said)
     return [*rows, {"rule": REAL, "w": None, "seed": None, **held_out, **about, "num": len(real.test)}]

@@ -9,10 +9,16 @@ Row = dict[str, Any]
 
 
 class Kept:
-    """Results on disk, by key, written after each one, so that an interrupted evaluation goes on where it stopped."""
+    """Results on disk, by key, written after each one, so that an interrupted evaluation goes on where it stopped.
 
-    def __init__(self, file: Path) -> None:
+    Args:
+        file: Where they are.
+        writes: Whether this process writes it; of several that evaluate together one does.
+    """
+
+    def __init__(self, file: Path, writes: bool = True) -> None:
         self.file = file
+        self.writes = writes
         try:
             self._rows = json.loads(file.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
@@ -26,6 +32,8 @@ class Kept:
 
     def __setitem__(self, key: str, row: Row) -> None:
         self._rows[key] = row
+        if not self.writes:
+            return
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_suffix(".part")
         part.write_text(json.dumps(self._rows, indent=1))

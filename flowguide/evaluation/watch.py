@@ -29,6 +29,7 @@ from ..metrics import see
 from ..options import check_options
 from ..training import RunFolder, TrainConfig, check_seed, checkpoint, samples, sharded
 from ..training.logs import Writer
+from .evaluate import measure_all
 from .judge import Judge, judge_for
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class Watch:
         self.run = run
         self.solver = solvers.registry.build_from(config.solver)
         self.measures = {name: metrics.build(name) for name in config.metrics}
+        self._said: set[str] = set()
         self.judge: Judge | None = None
         if config.metrics:  # trained now, on all ranks: later the first one is by itself
             self.judge = judge_for(training.data, config.classifier, training.device, show)
@@ -115,7 +117,7 @@ class Watch:
         if self.judge is None:
             return
         seen = see(self.judge.classifier, drawn[: self.config.num], labels[: self.config.num])
-        row = {name: measure(seen, self.judge.train) for name, measure in self.measures.items()}
+        row = measure_all(self.measures, seen, self.judge.train, self._said)
         best = first and self._is_best(step, row)
         if any(sharded.is_share(parameter) for parameter in model.parameters()):
             best = self.run.ranks.any(best)

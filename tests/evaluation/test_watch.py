@@ -125,6 +125,6 @@ def test_says_what_is_wrong(tmp_path: Path) -> None:
         run(classifies, tmp_path / "a")
     with pytest.raises(ValueError, match="unknown metric 'fid'"):
         run(digits(watch=watched(metrics=["fid"])), tmp_path / "b")
-    with pytest.raises(ValueError, match="takes labelled images"):
+    with pytest.raises(ValueError, match="features are of labelled images"):
         run(recipe(watch=watched()), tmp_path / "c")
     assert watcher(None) is None

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from on_two_ranks import WATCH, settings, watched
+from on_two_ranks import WATCH, evaluation, settings, watched
 from tiny_runs import final, same
 
 import flowguide as fg
 from flowguide import training
-from flowguide.evaluation import watcher
+from flowguide.evaluation import evaluate, watcher
 from flowguide.training import checkpoint
 
 TESTS = Path(__file__).parents[1]
@@ -143,6 +143,18 @@ def test_samples_of_a_model_in_shares(two: Path) -> None:
     first, second = (torch.tensor(each["samples"]) for each in notes(two))
     assert first.isfinite().all()
     assert torch.equal(first, second)
+
+
+def test_an_evaluation_of_two_ranks_gives_the_same_numbers(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWGUIDE_CACHE", ENVIRONMENT["FLOWGUIDE_CACHE"])
+    expected = evaluate(evaluation(two, "alone"), two / "alone", show=False)
+    assert json.loads((two / "both/points.json").read_text())
+    for each in notes(two):
+        assert len(each["rows"]) == len(expected) == 3
+        for row, alone in zip(each["rows"], expected, strict=True):
+            assert row.keys() == alone.keys()
+            for name, value in alone.items():
+                assert row[name] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value)
 
 
 def test_a_sample_is_the_same_whoever_draws_it(two: Path) -> None:
