@@ -275,6 +275,9 @@ def timed(places: dict[str, tuple[object, str]], now: Callable[[], float]) -> It
 
 def parts(setting: Setting) -> None:
     """Print where the time of a step goes: medians over the steps. On a GPU every part is waited for."""
+    if setting.compile:
+        print("\nparts: of a network that is not compiled only, since a clock inside would cut it")
+        return
     network = setting.network()
     places = {
         "network": (type(network), "forward"),
