@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from .. import guidance, metrics, solvers
-from ..data import Samples
 from ..metrics import Seen
-from ..networks import Network, NoisyClassifier
 from ..options import check_options
 from ..training import Ranks, check_seed, joined, load_generative, samples, with_models
+from .checks import check_needs, check_reference
+from .counted import Evaluations
 from .digest import digest_of, digest_of_tensors
-from .features import Features, Setting
+from .features import Setting
 from .features import registry as all_features
 from .kept import Kept, Row
 from .reference import reference_of
@@ -188,67 +187,6 @@ def measure_all(
             log.warning("%s", sentence)
             said.add(sentence)
     return measured
-
-
-def check_reference(reference: Samples, shape: tuple[int, ...], num_classes: int | None, run: str) -> None:
-    """ValueError if samples of the shape and of all classes cannot be compared with the reference.
-
-    Args:
-        reference: The real data.
-        shape: Of a sample of the run.
-        num_classes: Classes that samples are drawn of; None if they have none.
-        run: What the run is called.
-    """
-    if tuple(reference.shape) != shape:
-        theirs, ours = ("x".join(map(str, each)) for each in (reference.shape, shape))
-        raise ValueError(
-            f"the reference, {reference.name}, is at another resolution: it holds samples of {theirs}, and {run} makes "
-            f"{ours}; give one of that shape, reference={{name: ..., size: ...}}, or null for the run's own data"
-        )
-    if num_classes is None or reference.labels is None:
-        return
-    counts = torch.bincount(reference.labels.cpu(), minlength=num_classes)
-    missing = (counts[:num_classes] == 0).nonzero().flatten().tolist()
-    if missing:
-        named = [str(each) if reference.classes is None else f"{each} ({reference.classes[each]})" for each in missing]
-        raise ValueError(
-            f"the reference, {reference.name}, holds no sample of class {', '.join(named)}, and samples are drawn of "
-            f"all {num_classes} classes alike: no metric that compares the two is fair"
-        )
-
-
-def check_needs(measures: Mapping[str, metrics.Metric], features: Features, name: str, num_classes: int | None) -> None:
-    """ValueError if a metric needs what the features do not give, or labels of samples that have none."""
-    for title, measure in measures.items():
-        needs = set(getattr(measure, "needs", ()))
-        lacking = needs - set(features.gives) if "logits" in needs else set()
-        if lacking:
-            what = "a classifier's logits" if "logits" in lacking else "a classifier of the data's own labels"
-            raise ValueError(
-                f"the metric {title!r} needs {what}, which the features {name!r} do not have: leave it out of "
-                f"metrics=[...], or take features=classifier"
-            )
-        if "labels" in needs and num_classes is None:
-            raise ValueError(f"the metric {title!r} needs labels, and the run has none: leave it out of metrics=[...]")
-
-
-class Evaluations:
-    """Counts, while it is entered, the samples that the networks of a rule are shown."""
-
-    def __init__(self, rule: nn.Module) -> None:
-        self.networks = [each for each in rule.modules() if isinstance(each, (Network, NoisyClassifier))]
-        self.samples = 0
-
-    def __enter__(self) -> "Evaluations":
-        self._hooks = [network.register_forward_pre_hook(self._count) for network in self.networks]
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _count(self, network: nn.Module, arguments: tuple[Any, ...]) -> None:
-        self.samples += len(arguments[0])
 
 
 def _weighted(node: Mapping[str, Any], w: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import flowguide as fg
 from flowguide.data import Dataset
 from flowguide.evaluation import features, reference_of
-from flowguide.evaluation.evaluate import check_needs, check_reference
+from flowguide.evaluation.checks import check_needs, check_reference
 from flowguide.evaluation.features import Setting
 from flowguide.evaluation.features.base import as_bytes
 
