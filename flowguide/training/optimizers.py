@@ -70,7 +70,9 @@ class Optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         for name, order in self._orders.items():
-            gradient = self.parameters[name].grad
+            parameter, gradient = self.parameters[name], self.parameters[name].grad
+            if gradient is not None and gradient.stride() != parameter.stride():  # which the kernel would mistake
+                gradient = torch.empty_like(parameter).copy_(gradient)
             self._moved[name].grad = None if gradient is None else gradient.permute(order)
         self._adamw.found_inf = (~finite).float()
         self._adamw.step()
