@@ -134,7 +134,7 @@ def test_missing_data_are_a_sentence(run: Run, name: str, where: str) -> None:
 def files_for(name: str, data: str) -> list[str]:
     """Words that give a recipe's data set what it reads: a little of it, made on the spot."""
     if data == "cifar10":
-        stored_data.write_cifar10(Path("cifar"), each=4)
+        stored_data.write_cifar10(Path("cifar"), each=10)  # of every class
         return ["data.folder=cifar", "data.verify=false"]
     if data == "image_folder":
         stored_data.write_images(Path("pictures"), each=4)
