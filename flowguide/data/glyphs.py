@@ -6,41 +6,18 @@ function of (seed, split, i) and of the options.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy
 import torch
-from torch import Tensor
 
 from ..randomness import derive, uniform
-from ..registry import unknown
 from .augment import check_size
 from .base import Attribute, Dataset, Split, datasets
-from .fonts import CHARACTERS, STYLES, TYPEFACES, Face, faces, outline
+from .colours import NAMED, palettes, shaded, stands_out
+from .drawn_glyph import Drawing
+from .fonts import CHARACTERS, STYLES, TYPEFACES, Face, faces
 from .streamed import Streamed, held
-
-if TYPE_CHECKING:
-    from matplotlib.backends.backend_agg import RendererAgg
-
-# Red, green and blue, in [0, 255].
-COLOURS = {
-    "red": (220, 35, 40),
-    "orange": (250, 135, 15),
-    "yellow": (250, 215, 30),
-    "green": (30, 150, 60),
-    "cyan": (20, 195, 210),
-    "blue": (55, 105, 235),
-    "purple": (150, 65, 205),
-    "pink": (250, 115, 185),
-    "brown": (130, 80, 40),
-    "black": (15, 15, 15),
-    "grey": (128, 128, 128),
-    "white": (240, 240, 240),
-}
-_NAMED = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
-_CONTRAST = 2.6  # least ratio of luminances of letter and background, where 1 is none and 21 is black on white
 
 Label = Literal["character", "colour", "background", "family", "typeface", "weight", "slant"]
 
@@ -54,7 +31,7 @@ def glyphs(
     letters: str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ123456789",
     fonts: Sequence[str] = tuple(TYPEFACES),
     styles: Sequence[str] = STYLES,
-    colours: Sequence[str] | bool = _NAMED,
+    colours: Sequence[str] | bool = NAMED,
     backgrounds: Sequence[str] = ("white", "black"),
     scale: Sequence[float] = (0.5, 0.75),
     shift: float = 0.6,
@@ -99,7 +76,7 @@ def glyphs(
     characters = _characters(letters)
     styled = faces(fonts, styles)
     grey = colours is False
-    inks, grounds = (("white",), ("black",)) if grey else _palettes(colours, backgrounds)
+    inks, grounds = (("white",), ("black",)) if grey else palettes(colours, backgrounds)
     held_pairs = _held_out(len(characters), len(inks), hold_out, seed)
 
     # One row of numbers per sample, each row by itself; float64, so that no number is rounded to 1.
@@ -107,7 +84,7 @@ def glyphs(
     character = numpy.arange(number) % len(characters)
     allowed = ~held_pairs if split == "train" else numpy.ones_like(held_pairs)
     ink = _pick(lots[:, 0], allowed[character])
-    ground = _pick(lots[:, 1], _stands_out(inks, grounds)[ink])
+    ground = _pick(lots[:, 1], stands_out(inks, grounds)[ink])
     widest = max(map(len, styled))
     exists = numpy.array([[style < len(each) for style in range(widest)] for each in styled])
     typeface = _pick(lots[:, 2], numpy.ones((number, len(styled)), dtype=bool))
@@ -124,8 +101,8 @@ def glyphs(
         tuple(one.file for one in flat),
         character=character.astype(numpy.int16),
         face=face.astype(numpy.int16),
-        ink=_shaded(inks, ink, shade * (2 * lots[:, 4:7] - 1), grey),
-        ground=_shaded(grounds, ground, shade * (2 * lots[:, 7:10] - 1), grey),
+        ink=shaded(inks, ink, shade * (2 * lots[:, 4:7] - 1), grey),
+        ground=shaded(grounds, ground, shade * (2 * lots[:, 7:10] - 1), grey),
         height=low + (high - low) * lots[:, 10],
         shift=shift * (2 * lots[:, 11:13] - 1),
         angle=numpy.deg2rad(rotation) * (2 * lots[:, 13] - 1),
@@ -154,72 +131,6 @@ def glyphs(
     )
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """Draws glyphs, one at a time; rows of its arrays say how, in any process alike.
-
-    Attributes:
-        size: Pixels a side.
-        channels: 1 or 3.
-        characters, files: What the numbers in ``character`` and ``face`` stand for.
-        character, face: Shape (N,).
-        ink, ground: Colours of the glyph and its background, shape (N, channels), uint8.
-        height: Of a capital, as a share of the side, shape (N,).
-        shift: To the right and upwards, as a share of the room there is, shape (N, 2), in [-1, 1].
-        angle: Anticlockwise, in radians, shape (N,).
-    """
-
-    size: int
-    channels: int
-    characters: tuple[str, ...]
-    files: tuple[str, ...]
-    character: numpy.ndarray
-    face: numpy.ndarray
-    ink: numpy.ndarray
-    ground: numpy.ndarray
-    height: numpy.ndarray
-    shift: numpy.ndarray
-    angle: numpy.ndarray
-
-    def __call__(self, number: int) -> Tensor:
-        """Glyph ``number``, shape (channels, size, size), uint8."""
-        cover = self.cover(number).astype(numpy.int32)[:, :, None]
-        ink, ground = self.ink[number].astype(numpy.int32), self.ground[number].astype(numpy.int32)
-        pixels = ((255 - cover) * ground + cover * ink + 127) // 255
-        return torch.from_numpy(pixels.astype(numpy.uint8).transpose(2, 0, 1).copy())
-
-    def cover(self, number: int) -> numpy.ndarray:
-        """How much of each pixel the glyph covers, shape (size, size), uint8: 255 is all of it."""
-        from matplotlib.transforms import Affine2D
-
-        shape, points = outline(self.files[self.face[number]], self.characters[self.character[number]])
-        cosine, sine = numpy.cos(self.angle[number]), numpy.sin(self.angle[number])
-        turned = points @ numpy.array([[cosine, sine], [-sine, cosine]])
-        low, high = turned.min(0), turned.max(0)
-        inside = self.size - 2 * min(max(1, self.size / 32), self.size / 4)  # a margin all round stays free
-        zoom = min(self.size * self.height[number], inside / (high - low).max())
-        room = (inside - zoom * (high - low)) / 2
-        x, y = self.size / 2 - zoom * (low + high) / 2 + room * self.shift[number]
-        canvas, pen = _canvas(self.size)
-        canvas.clear()
-        canvas.draw_path(
-            pen, shape, Affine2D.from_values(zoom * cosine, zoom * sine, -zoom * sine, zoom * cosine, x, y), (1, 1, 1)
-        )
-        return numpy.asarray(canvas.buffer_rgba())[:, :, 3]
-
-
-@lru_cache(maxsize=1)
-def _canvas(size: int) -> "tuple[RendererAgg, object]":
-    """A canvas and a pen that fills shapes exactly where they are, without moving them to whole pixels."""
-    from matplotlib.backends.backend_agg import RendererAgg
-
-    canvas = RendererAgg(size, size, 72)
-    pen = canvas.new_gc()
-    pen.set_linewidth(0)
-    pen.set_snap(False)
-    return canvas, pen
-
-
 def _characters(letters: str) -> list[str]:
     for character in letters:
         if character not in CHARACTERS:
@@ -229,36 +140,6 @@ def _characters(letters: str) -> list[str]:
     if not letters:
         raise ValueError("letters is empty; name the characters that are to be drawn, ABC say")
     return list(letters)
-
-
-def _palettes(colours: Sequence[str] | bool, backgrounds: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    palettes = []
-    for option, names in (("colours", _NAMED if colours is True else colours), ("backgrounds", backgrounds)):
-        if not names:
-            raise ValueError(f"{option} is an empty list; name one at least (known: {', '.join(COLOURS)})")
-        for name in names:
-            if name not in COLOURS:
-                raise unknown("colour", name, COLOURS)
-        palettes.append(tuple(dict.fromkeys(names)))
-    inks, grounds = palettes
-    for ink, some in zip(inks, _stands_out(inks, grounds), strict=True):
-        if not some.any():
-            raise ValueError(f"{ink} does not stand out from {' or '.join(grounds)}; name another of backgrounds")
-    return inks, grounds
-
-
-def _stands_out(inks: Sequence[str], grounds: Sequence[str]) -> numpy.ndarray:
-    """Which colours can be read on which, shape (inks, grounds): by the contrast ratio of WCAG 2."""
-    ours, theirs = (numpy.array([_luminance(name) for name in names]) + 0.05 for names in (inks, grounds))
-    ratio = ours[:, None] / theirs
-    return numpy.maximum(ratio, 1 / ratio) >= _CONTRAST
-
-
-def _luminance(name: str) -> float:
-    """Relative luminance of sRGB."""
-    channels = numpy.array(COLOURS[name]) / 255
-    linear = numpy.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def _held_out(characters: int, inks: int, share: float, seed: int) -> numpy.ndarray:
@@ -284,14 +165,6 @@ def _pick(lots: numpy.ndarray, allowed: numpy.ndarray) -> numpy.ndarray:
     """One of the allowed columns of each row, all equally likely: lots in (0, 1), shape (N,); allowed, shape (N, K)."""
     rank = numpy.floor(lots * allowed.sum(1)).astype(numpy.int64)
     return ((allowed.cumsum(1) - 1 == rank[:, None]) & allowed).argmax(1)
-
-
-def _shaded(names: Sequence[str], chosen: numpy.ndarray, strays: numpy.ndarray, grey: bool) -> numpy.ndarray:
-    """Colours that stray from their names, shape (N, channels), uint8; of grey ones all channels by the same."""
-    table = numpy.array([COLOURS[name] for name in names])
-    if grey:
-        table, strays = table[:, :1], strays[:, :1]
-    return (table[chosen] + 255 * strays).round().clip(0, 255).astype(numpy.uint8)
 
 
 def _attribute(values: numpy.ndarray, names: Sequence[str]) -> Attribute:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import flowguide as fg
+from flowguide.data.colours import COLOURS
 from flowguide.data.fonts import CHARACTERS, STYLES, TYPEFACES, outline
-from flowguide.data.glyphs import COLOURS
 
 FIXED = {"shift": 0.0, "rotation": 0.0, "shade": 0.0, "scale": [0.6, 0.6]}
 
