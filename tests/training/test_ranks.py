@@ -88,6 +88,9 @@ def test_two_ranks_are_one_with_two_passes(two: Path) -> None:
 def test_shares_are_the_same_numbers_and_half_of_them_each(two: Path) -> None:
     training.train(settings(accumulate=2), two / "fsdp", show=False)  # from step 16 on, on one rank
     assert_same_run(two / "one", two / "fsdp")
+    one, shared = curve(two / "one"), curve(two / "fsdp")
+    assert [step for step, _ in one] == [step for step, _ in shared] == [10, 20]
+    assert [loss for _, loss in shared] == pytest.approx([loss for _, loss in one], rel=1e-5)
     count = sum(p.numel() for p in fg.load(two / "one").parameters())
     for each in notes(two):
         assert count / 3 < each["shares"] < 2 * count / 3

@@ -10,6 +10,7 @@ no other, and a checkpoint goes through the host's memory.
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -20,7 +21,7 @@ from ..sharded import whole
 from .power import gamma_of
 
 
-class Average:
+class Average(ABC):
     """Keeps a slowly moving copy of a model.
 
     Args:
@@ -34,9 +35,9 @@ class Average:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self._trained = model
 
+    @abstractmethod
     def decay_at(self, step: int) -> float:
         """How much of the average stays in update ``step``, counted from 0."""
-        raise NotImplementedError
 
     def share_at(self, step: int) -> float:
         """How much of the weights comes in: 1 - decay."""
