@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PACKAGES = (
+    "conditioners",
     "couplings",
     "data",
     "diagnostics",
@@ -40,6 +41,7 @@ __all__ = [*_PACKAGES, *_NAMES, "__version__"]
 
 if TYPE_CHECKING:
     from . import (
+        conditioners,
         couplings,
         data,
         diagnostics,

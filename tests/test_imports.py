@@ -26,12 +26,13 @@ FLOORS = {
     "diagnostics": 3,
     "metrics": 3,
     "data": 3,
-    "training": 4,
-    "pretrained": 4,
-    "evaluation": 5,
+    "conditioners": 4,
+    "training": 5,
+    "pretrained": 5,
+    "evaluation": 6,
     "drawing": 0,
-    "cli": 6,
-    "__main__": 7,
+    "cli": 7,
+    "__main__": 8,
 }
 
 

@@ -15,6 +15,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "paths": ("paths.registry", "path=NAME"),
     "networks": ("networks.registry", "network=NAME"),
     "objectives": ("objectives.registry", "objective=NAME"),
+    "conditioners": ("conditioners.registry", "conditioner=NAME"),
     "couplings": ("couplings.registry", "objective.coupling=NAME"),
     "weightings": ("objectives.weightings", "objective.weighting=NAME"),
     "times": ("objectives.time_samplings", "objective.time=NAME"),

@@ -23,6 +23,7 @@ Task = Callable[[dict[str, Any], Path], None]
 _GROUPS = {
     "data": "data",
     "source": "data",
+    "conditioner": "conditioners",
     "path": "paths",
     "network": "networks",
     "objective": "objectives",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..registry import Registry
+from .conditioning import Conditioning
 from .encoded import Encoded
 
 networks = Registry("network")
@@ -39,6 +40,19 @@ class Network(nn.Module):
         if self.num_classes is None or self.needs_condition:
             return None
         return torch.full((batch,), self.num_classes, device=next(self.parameters()).device)
+
+    def set_null(self, condition: Tensor) -> None:
+        """Make ``condition``, an embedding (E,) or a sequence (L, C), the null one: that of the empty caption, say.
+
+        It is a buffer, and so part of every checkpoint.
+        """
+        for part in self.modules():
+            if isinstance(part, Conditioning) and part.shape:
+                part.set_null(condition)
+                return
+        raise ValueError(
+            f"a {type(self).__name__} that takes no embeddings or sequences learns what no condition means"
+        )
 
     def encode(self, cond: Tensor | Encoded) -> Tensor | Encoded:
         """What of the conditions depends on neither x nor t: a sampling run computes it once and passes it for cond.

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .. import data, networks, paths
+from .. import conditioners, data, networks, paths
 from ..fields import NetworkField, NetworkPosterior
 from . import checkpoint
 from .averaging import averaged
@@ -33,11 +33,17 @@ def build_dataset(config: TrainConfig, split: data.Split) -> data.Samples:
     return data.registry.build_from(config.data, split=split)
 
 
+def build_conditioner(config: TrainConfig) -> conditioners.Conditioner:
+    """What the network of a configuration is told of a sample: its label, if nothing else is named."""
+    return conditioners.registry.build_from(config.conditioner or {"name": "label"})
+
+
 def with_data_options(config: TrainConfig, dataset: data.Samples) -> TrainConfig:
     """The configuration with what follows from the data filled in: the shape of a sample, and network options."""
     component = networks.registry.get(config.network.get("name"))
     options_for = getattr(component, "options_for", networks.Network.options_for)
-    follow = options_for(dataset.shape, dataset.num_classes)
+    told = build_conditioner(config).options(dataset)
+    follow = {**options_for(dataset.shape, told.pop("num_classes", None)), **told}
     missing = {name: value for name, value in follow.items() if config.network.get(name) is None}
     return replace(config, network={**config.network, **missing}, shape=list(dataset.shape))
 

@@ -20,6 +20,7 @@ class TrainConfig:
         training: See :class:`TrainingOptions`.
         path: Node; None to train a classifier of clean data, which has none. One of noisy states is trained on one.
         source: Node of a data set for the flow to start from; None for Gaussian noise.
+        conditioner: Node of what the network is told of a sample; None for its label.
         predicts: What the network's output means.
         sigma_data: The standard deviation of the data, if it predicts edm; None for EDM's 0.5.
         clock: What the network is told of the time: None for t, the "timestep" of a path that has them, or "edm" for
@@ -42,6 +43,7 @@ class TrainConfig:
     training: Node
     path: Node | None = None
     source: Node | None = None
+    conditioner: Node | None = None
     predicts: Output = "velocity"
     sigma_data: float | None = None
     clock: Literal["timestep", "edm"] | None = None
@@ -78,9 +80,16 @@ class TrainConfig:
 
 def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with all options of their components, those not given at their defaults."""
-    from .. import data, networks, objectives, paths
+    from .. import conditioners, data, networks, objectives, paths
 
-    registries = {"data": data, "source": data, "path": paths, "network": networks, "objective": objectives}
+    registries = {
+        "data": data,
+        "source": data,
+        "conditioner": conditioners,
+        "path": paths,
+        "network": networks,
+        "objective": objectives,
+    }
     completed = dict(settings)
     for group, package in registries.items():
         node = settings.get(group)

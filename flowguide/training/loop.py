@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..conditioners import Tell
 from ..data import Samples, batches, flipped
 from ..objectives import Objective
 from ..randomness import derive, seed_layers
@@ -48,6 +49,7 @@ def fit(
     show: bool = True,
     source: Samples | None = None,
     watch: Watch | None = None,
+    tell: Tell | None = None,
 ) -> nn.Module:
     """Train ``model`` from the newest checkpoint of ``run``, or from the start, and return the averaged model.
 
@@ -61,6 +63,7 @@ def fit(
         source: What the flow is to start from, likewise; None for Gaussian noise.
         watch: Called after every step with its number, the averaged model and the log; on all ranks if each holds a
             share of the model, and otherwise on the first.
+        tell: Makes the conditions of a batch (:mod:`flowguide.conditioners`); None for its labels.
     Raises:
         ValueError: if loss or gradient stay infinite or NaN (the last good checkpoint stays), a process of the run
             goes away, or the last checkpoint cannot be written.
@@ -111,8 +114,9 @@ def fit(
                 generator.manual_seed(seed)
                 seed_layers(seed, device)
                 data = flipped(data, generator) if dataset.flip else data
+                cond = labels if tell is None else tell(data, labels, generator)
                 with summing(loss_of, last=passed == options.accumulate - 1):
-                    loss = loss_of(data, labels, start, generator)
+                    loss = loss_of(data, cond, start, generator)
                     (loss / options.accumulate).backward()
                 losses.append(loss.detach())
             norm = whole(nn.utils.clip_grad_norm_(model.parameters(), options.clip))

@@ -10,7 +10,7 @@ from torch import nn
 
 from .. import data, objectives
 from ..randomness import derive
-from .assemble import build_dataset, build_model, device_of, with_data_options
+from .assemble import build_conditioner, build_dataset, build_model, device_of, with_data_options
 from .config import TrainConfig
 from .loop import Watch, fit
 from .ranks import joined
@@ -48,13 +48,17 @@ def _train(config: TrainConfig, run: RunFolder, show: bool, watcher: Any) -> nn.
     device = device_of(run.ranks.device(config.device))
     objective = objectives.registry.build_from(config.objective)
     dataset = build_dataset(config, "train")
+    conditioner = build_conditioner(config)
     source = None if config.source is None else data.registry.build_from(config.source, split="train")
     if source:
         first = torch.arange(1)
         objective.check_source(dataset[first], source[first])  # now, and not in the first step
     config = with_data_options(config, dataset)
+    dataset, tell = conditioner.prepare(dataset.to(device))
     torch.manual_seed(derive(config.seed))
     model = build_model(config).to(device)
+    if (null := conditioner.null()) is not None:
+        model.network.set_null(null)
     run.open(config.settings(), config.fresh, config.allow)
     log.log(
         logging.INFO if run.ranks.first else logging.DEBUG,
@@ -69,4 +73,4 @@ def _train(config: TrainConfig, run: RunFolder, show: bool, watcher: Any) -> nn.
         run.folder,
     )
     watch = watcher and watcher(config, run)
-    return fit(model, objective, dataset.to(device), config, run, show, source and source.to(device), watch)
+    return fit(model, objective, dataset, config, run, show, source and source.to(device), watch, tell)
