@@ -49,14 +49,29 @@ def _rounds(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, ...]:
     return c0, c1, c2, c3
 
 
-def _words(shape: Sequence[int], seed: int, stream: int, first: int, device: torch.device | str | None) -> Tensor:
-    """Uniform words, shape (B, blocks, 4): row i belongs to sample ``first + i``."""
+def numbers_of(first: int | Tensor, count: int, device: torch.device | str | None = None) -> Tensor:
+    """Which samples the rows of a batch are, int64, shape (B,): those that follow on ``first``, or the ones listed."""
+    if not isinstance(first, Tensor):
+        return torch.arange(first, first + count, dtype=torch.int64, device=device)
+    if first.dtype != torch.int64 or first.shape != (count,):
+        kind = str(first.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"first is the number of the sample in row 0, or of that in every row, int64 of shape ({count},), not "
+            f"{kind} of shape {tuple(first.shape)}"
+        )
+    return first.to(device)
+
+
+def _words(
+    shape: Sequence[int], seed: int, stream: int, first: int | Tensor, device: torch.device | str | None
+) -> Tensor:
+    """Uniform words, shape (B, blocks, 4): row i belongs to sample ``first + i``, or ``first[i]``."""
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**64:
         raise ValueError(f"a seed must be an integer in [0, 2^64), not {seed!r}")
     if len(shape) == 0:
         raise ValueError("the shape of random samples begins with the number of samples; got ()")
     blocks = -(-math.prod(shape[1:]) // 4)
-    sample = torch.arange(first, first + shape[0], dtype=torch.int64, device=device)[:, None]
+    sample = numbers_of(first, shape[0], device)[:, None]
     block = torch.arange(blocks, dtype=torch.int64, device=device)[None]
     counter = (block, torch.full_like(block, stream), sample & _WORD, sample >> 32)
     return torch.stack(philox(counter, (seed & _WORD, seed >> 32)), dim=-1)
@@ -73,7 +88,7 @@ def uniform(
     seed: int,
     *,
     stream: int = 0,
-    first: int = 0,
+    first: int | Tensor = 0,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
@@ -83,11 +98,11 @@ def uniform(
         shape: (B, *).
         seed: Integer in [0, 2^64).
         stream: Which of the independent sequences of this seed: a solver's step, say, in [0, 2^32).
-        first: Index of the sample in row 0.
+        first: Index of the sample in row 0, or of the sample in every row, int64, shape (B,).
         device: As everywhere in torch.
         dtype: Floating type; the default one if None.
     Returns:
-        Shape (B, *); row i depends on (seed, stream, first + i) alone.
+        Shape (B, *); row i depends on (seed, stream, first + i) alone, or (seed, stream, first[i]).
     """
     words = _words(shape, seed, stream, first, device)
     numbers = _in_unit_interval(words).flatten(1)[:, : math.prod(shape[1:])]
@@ -99,7 +114,7 @@ def normal(
     seed: int,
     *,
     stream: int = 0,
-    first: int = 0,
+    first: int | Tensor = 0,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:

@@ -33,6 +33,18 @@ def test_a_sample_is_the_same_in_any_batch(draw) -> None:
         assert abs(torch.corrcoef(torch.stack([other.flatten(), whole.flatten()]))[0, 1]) < 0.35
 
 
+@pytest.mark.parametrize("draw", [normal, uniform])
+def test_samples_are_drawn_by_their_numbers(draw) -> None:
+    numbers = torch.tensor([7, 0, 2**33, 7])
+    few = draw((4, 3, 5), seed=7, stream=2, first=numbers)
+    for row, number in zip(few, numbers.tolist(), strict=True):
+        assert torch.equal(row, draw((1, 3, 5), 7, stream=2, first=number)[0])
+    with pytest.raises(ValueError, match=r"int64 of shape \(4,\), not int64 of shape \(3,\)"):
+        draw((4, 3), 7, first=numbers[:3])
+    with pytest.raises(ValueError, match="not float32"):
+        draw((4, 3), 7, first=numbers.float())
+
+
 def test_dtypes_round_the_same_numbers() -> None:
     double = normal((1000, 7), 1, dtype=torch.float64)
     assert torch.equal(normal((1000, 7), 1, dtype=torch.float32), double.float())

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ import torch
 from tqdm import tqdm
 
 from .. import guidance, metrics, solvers
+from ..fields import Field
 from ..metrics import Seen
 from ..options import check_options
-from ..training import Ranks, check_seed, joined, load_generative, samples, with_models
+from ..training import Ranks, check_seed, joined, load_generative, some_samples, with_models
 from .checks import check_needs, check_reference
-from .counted import Evaluations
 from .digest import digest_of, digest_of_tensors
 from .features import Setting
 from .features import registry as all_features
 from .kept import Kept, Row
 from .reference import reference_of
+from .sweep import sweep
 from .tables import REAL, label_of
 
 log = logging.getLogger(__name__)
@@ -123,8 +125,12 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     model = load_generative(config.run, config.ema, config.device)
     node = with_models(config.guidance, model, config.ema)
     weights = config.weights
-    rules = {label: guidance.registry.build_from(_weighted(node, w), model) for label, w in weights.items()}
-    one = next(iter(rules.values()))
+
+    def build(w: Any) -> Field:
+        return guidance.registry.build_from(_weighted(node, w), model)
+
+    rules = [build(w) for w in weights.values()]  # all of them now, for whatever is wrong to be said
+    one = rules[0]
     num_classes = one.num_classes
     setting = Setting.of(config.reference or model.config.data, config.classifier, config.device, show)
     check_reference(setting.train, tuple(model.config.shape), num_classes, config.run)
@@ -152,25 +158,33 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     ranks.wait()  # for none to read while another one writes
     kept = Kept(out / "points.json", writes=ranks.first)
     ranks.wait()
-    rows: list[Row] = []
     said: set[str] = set()
-    points = [(w, seed) for w in rules for seed in config.seeds]
-    for w, seed in tqdm(points, desc="evaluating", unit="point", disable=not show):
-        point = {"w": w, "seed": seed, "num": num}
-        key = digest_of({**settings, "guidance": _weighted(config.guidance, weights[w]), **point})
-        if key not in kept:
-            with Evaluations(rules[w]) as evaluations:
-                options = {"batch_size": config.batch_size, "ranks": ranks}
-                drawn = samples(model.config, rules[w], num, labels, solver, seed, **options)
-            seen = features.see(drawn, labels)
-            measured = measure_all(measures, seen, real.train, said)
-            kept[key] = {
-                **point,
-                **measured,
-                **about,
-                "evaluations": evaluations.samples / max(1, len(ranks.share(num))),
-            }
-        rows.append({"rule": rule or config.guidance["name"], **kept[key]})
+    keys = {
+        (w, seed): digest_of(
+            {**settings, "guidance": _weighted(config.guidance, weights[w]), "w": w, "seed": seed, "num": num}
+        )
+        for w in weights
+        for seed in config.seeds
+    }
+    missing = {seed: {w: weights[w] for w in weights if keys[w, seed] not in kept} for seed in config.seeds}
+    share = ranks.share(num)
+    index = torch.arange(share.start, share.stop)
+    cond = None if labels is None else labels[share.start : share.stop]
+    total = len(share) * sum(map(len, missing.values()))
+    with tqdm(total=total, desc="evaluating", unit="sample", disable=not show or not total) as bar:
+        for seed, wanted in missing.items():
+            draw = partial(some_samples, model.config, solver=solver, seed=seed)
+            for w, swept in sweep(wanted, build, draw, index, cond, config.batch_size, bar.update):
+                seen = features.see(ranks.gathered(swept.samples, num), labels)
+                kept[keys[w, seed]] = {
+                    "w": w,
+                    "seed": seed,
+                    "num": num,
+                    **measure_all(measures, seen, real.train, said),
+                    **about,
+                    "evaluations": swept.evaluations,
+                }
+    rows = [{"rule": rule or config.guidance["name"], **kept[key]} for key in keys.values()]
     held_out = measure_all(measures, real.test, real.train, said)
     return [*rows, {"rule": REAL, "w": None, "seed": None, **held_out, **about, "num": len(real.test)}]
 

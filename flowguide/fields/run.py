@@ -24,10 +24,10 @@ class Run:
         times: Of the steps, increasing, float64, shape (steps + 1,).
         cond: The conditions of the run, one per sample, or None.
         seed: Of the randomness of whatever is drawn; None if the run was given none.
-        first: Index of the sample in row 0.
+        first: Index of the sample in row 0, or of that in every row, int64, shape (B,).
     """
 
     times: Tensor
     cond: Tensor | None
     seed: int | None = None
-    first: int = 0
+    first: int | Tensor = 0

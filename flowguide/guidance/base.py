@@ -20,6 +20,7 @@ class Guidance(Field):
 
     Attributes:
         space: The kind of prediction in which the rule acts; None if it does the same in all.
+        independent: Whether a sample is the same whatever others are drawn with it.
         starts_at_reference: Whether w = 0 gives what it guides away from, the unconditional prediction for most.
         conditional_at_1: Whether w = 1 gives the conditional prediction.
         affine_in_w: Whether the prediction is a + b w at every (x, t, cond).
@@ -28,6 +29,7 @@ class Guidance(Field):
     """
 
     space: Kind | None = None
+    independent: bool = True
     starts_at_reference: bool | None = None
     conditional_at_1: bool | None = None
     affine_in_w: bool | None = None

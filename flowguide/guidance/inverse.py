@@ -30,6 +30,7 @@ from ..fields import Field, Run
 from ..observations import Observation
 from ..observations import registry as observations
 from ..paths import Coefficients, Prediction
+from ..randomness import numbers_of
 from .base import Guidance
 from .weights import Weight, as_weight, weight_at
 
@@ -81,14 +82,14 @@ class Consistent(Guidance):
                 f"{type(self.observation).__name__.lower()} sees samples of shape {tuple(x.shape[1:])} as {shape}: "
                 f"give one such for all samples, or one for each"
             )
-        first = 0 if self._run is None else self._run.first
-        last = first + len(x)
-        if len(observed) < last or (self._run is None and len(observed) != last):
+        numbers = numbers_of(0 if self._run is None else self._run.first, len(x), x.device)
+        first, last = int(numbers.min()), int(numbers.max())
+        if len(observed) <= last or (self._run is None and len(observed) != len(x)):
             raise ValueError(
-                f"{self.name} was given {len(observed)} observations and is to predict samples {first} to {last - 1}: "
+                f"{self.name} was given {len(observed)} observations and is to predict samples {first} to {last}: "
                 f"give one for every sample, or one for all"
             )
-        return observed[first:last]
+        return observed[numbers]
 
 
 class Inverse(Consistent):

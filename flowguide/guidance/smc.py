@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..fields import Field, Run
 from ..paths import Prediction
-from ..randomness import uniform
+from ..randomness import numbers_of, uniform
 from .base import guidance
 from .pair import Pair
 from .weights import Weight
@@ -55,6 +55,7 @@ class SequentialMonteCarlo(Pair):
     affine_in_w = True
     between_steps = True
     draws = True
+    independent = False
 
     def __init__(self, field: Field, w: Weight = 1.0, threshold: float = 0.5, batched: bool | None = None) -> None:
         super().__init__(field, w, batched)
@@ -104,7 +105,8 @@ class SequentialMonteCarlo(Pair):
             weights = self._log_weights[members].softmax(0)
             shares.append(float(1 / weights.square().sum()) / len(members))
             if last or shares[-1] < self.threshold:
-                u = uniform((1, 1), run.seed, stream=_STREAM + step, first=run.first + number, dtype=torch.float64)
+                one = int(numbers_of(run.first, len(x))[0]) + number
+                u = uniform((1, 1), run.seed, stream=_STREAM + step, first=one, dtype=torch.float64)
                 index[members] = members[systematic(weights, float(u))]
                 self._log_weights[members] = 0.0
         self.report.append(min(shares))

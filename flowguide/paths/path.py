@@ -123,7 +123,7 @@ class Path(ABC):
         seed: int = 0,
         *,
         t: float | None = None,
-        first: int = 0,
+        first: int | Tensor = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:

@@ -107,7 +107,7 @@ class Solver(ABC):
         return times
 
     def solve(
-        self, field: Field, x: Tensor, cond: Tensor | None = None, *, seed: int | None = None, first: int = 0
+        self, field: Field, x: Tensor, cond: Tensor | None = None, *, seed: int | None = None, first: int | Tensor = 0
     ) -> Tensor:
         """Carry ``x`` to the last time.
 
@@ -116,7 +116,8 @@ class Solver(ABC):
             x: States at the first time, shape (B, *).
             cond: Conditions, one per sample, or None.
             seed: Of the noise of a stochastic solver; None for all others.
-            first: Index of the sample in row 0: the noise of sample ``first + i`` is the same in every batch.
+            first: Index of the sample in row 0, or of that in every row, int64, shape (B,): the noise of a sample is
+                the same in every batch.
         Returns:
             States at the last time, shape (B, *).
         Raises:
@@ -131,7 +132,7 @@ class Solver(ABC):
         return state
 
     def trajectory(
-        self, field: Field, x: Tensor, cond: Tensor | None = None, *, seed: int | None = None, first: int = 0
+        self, field: Field, x: Tensor, cond: Tensor | None = None, *, seed: int | None = None, first: int | Tensor = 0
     ) -> Tensor:
         """All states on the way, shape (steps + 1, B, *), the first being ``x``; otherwise as :meth:`solve`."""
         run = self._check(field, x, cond, seed, first)
@@ -159,7 +160,7 @@ class Solver(ABC):
             x = field.after_step(x, n + 1)
             yield x
 
-    def _check(self, field: Field, x: Tensor, cond: Tensor | None, seed: int | None, first: int) -> Run:
+    def _check(self, field: Field, x: Tensor, cond: Tensor | None, seed: int | None, first: int | Tensor) -> Run:
         if not x.is_floating_point() or x.ndim < 2 or len(x) < 1:
             raise ValueError(
                 f"states are floating-point tensors of shape (B, *), not {x.dtype} of shape {tuple(x.shape)}"

@@ -20,7 +20,7 @@ def sample(
     seed: int = 0,
     *,
     start: Tensor | None = None,
-    first: int = 0,
+    first: int | Tensor = 0,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -33,8 +33,9 @@ def sample(
         shape: (B, *): how many samples, and of what shape.
         cond: Conditions, one per sample, or None for unconditional samples.
         solver: Any solver; ``auto`` with 20 steps if None.
-        seed: Sample ``first + i`` of a seed is the same whatever the batch.
+        seed: A sample of a seed is the same whatever the batch.
         start: States to start from, of that shape; noise if None.
+        first: Which samples of the seed: the number of the first, or of each, int64, shape (B,).
         batch_size: Samples per field evaluation; all at once if None.
         device: Where to compute; the device of the field's parameters if None.
         dtype: Of the states; torch's default if None.
@@ -61,13 +62,14 @@ def sample(
         for begin in range(0, shape[0], size):
             rows = slice(begin, min(begin + size, shape[0]))
             count = rows.stop - begin
+            these = first[rows] if isinstance(first, Tensor) else first + begin
             if start is None:
-                options = {"t": begins_at, "first": first + begin, "device": device, "dtype": dtype}
+                options = {"t": begins_at, "first": these, "device": device, "dtype": dtype}
                 x = field.path.prior((count, *shape[1:]), seed, **options)
             else:
                 x = start[rows].to(device=device, dtype=dtype)
             labels = None if cond is None else cond[rows]
             noise = seed if solver.stochastic or field.draws else None
-            batches.append(solver.solve(field, x, labels, seed=noise, first=first + begin))
+            batches.append(solver.solve(field, x, labels, seed=noise, first=these))
             bar.update(count)
     return torch.cat(batches)

@@ -18,11 +18,11 @@ class Wiener:
 
     Args:
         seed: Integer in [0, 2^64).
-        first: Index of the sample in row 0 of a batch.
+        first: Index of the sample in row 0 of a batch, or of that in every row, shape (B,).
         start: Number of the step that is called 0.
     """
 
-    def __init__(self, seed: int, first: int = 0, start: int = 0) -> None:
+    def __init__(self, seed: int, first: int | Tensor = 0, start: int = 0) -> None:
         self.seed = seed
         self.first = first
         self.start = start

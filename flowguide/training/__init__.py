@@ -10,7 +10,7 @@ from .models import with_models
 from .options import TrainingOptions
 from .ranks import Ranks, joined
 from .run_folder import RunFolder
-from .samples import samples
+from .samples import samples, some_samples
 from .train import train
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "read_meta",
     "samples",
     "sharded",
+    "some_samples",
     "train",
     "with_models",
     "write_averaged",

@@ -10,7 +10,6 @@ from .config import TrainConfig
 from .ranks import Ranks
 
 
-@torch.no_grad()
 def samples(
     config: TrainConfig,
     field: Field,
@@ -42,19 +41,42 @@ def samples(
     """
     ranks = ranks or Ranks()
     share = ranks.share(num)
-    options = {"batch_size": batch_size, "progress": progress and ranks.first, "first": share.start}
+    index = torch.arange(share.start, share.stop)
+    cond = None if cond is None else cond[share.start : share.stop]
+    progress = progress and ranks.first
+    drawn = some_samples(config, field, index, cond, solver, seed, batch_size=batch_size, progress=progress)
+    return ranks.gathered(drawn, num)
+
+
+@torch.no_grad()
+def some_samples(
+    config: TrainConfig,
+    field: Field,
+    index: Tensor,
+    cond: Tensor | None,
+    solver: solvers.Solver,
+    seed: int = 0,
+    *,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """The samples of a seed with the numbers ``index``, shape (B,), int64; otherwise as :func:`samples`.
+
+    Returns:
+        Shape (B, *config.shape), on the field's device; B may be 0.
+    """
+    if not len(index):
+        return torch.empty(0, *config.shape, device=next(field.parameters()).device)
+    start = None
     if config.source is not None:
         if solver.stochastic:
             raise ValueError(
                 f"this run starts from the data set {config.source['name']!r} and not from noise, and so has no score: "
                 f"{type(solver).__name__}, which draws noise, cannot sample it; choose an ODE solver"
             )
-        starts = data.registry.build_from(config.source, split="test")
-        chosen = (uniform((num, 1), seed, dtype=torch.float64)[:, 0] * len(starts)).long()
+        source = data.registry.build_from(config.source, split="test")
+        chosen = (uniform((len(index), 1), seed, first=index, dtype=torch.float64)[:, 0] * len(source)).long()
         # As noise is: the path's scale at the first time, at which next to nothing is left of the data.
-        options["start"] = starts[chosen[share.start : share.stop]] * float(field.path.sigma(solver.times(field)[0]))
-    if not share:  # more processes than samples
-        return ranks.gathered(torch.empty(0, *config.shape, device=next(field.parameters()).device), num)
-    cond = None if cond is None else cond[share.start : share.stop]
-    drawn = solvers.sample(field, (len(share), *config.shape), cond, solver, seed, **options)
-    return ranks.gathered(drawn, num)
+        start = source[chosen] * float(field.path.sigma(solver.times(field)[0]))
+    options = {"start": start, "first": index, "batch_size": batch_size, "progress": progress}
+    return solvers.sample(field, (len(index), *config.shape), cond, solver, seed, **options)
