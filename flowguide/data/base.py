@@ -61,6 +61,7 @@ class Samples(ABC):
         captions: An English sentence for each sample; None if there are none.
         attributes: What else is known of each sample, by name.
         flip: Whether a sample's mirror image is as good a sample, so that training may show either.
+        levels: How many values, evenly spaced from -1 to 1, an entry takes: 256 if they are bytes; None if any.
         law: The mixture that they are drawn from, if it is known: samples can then be held to it.
     """
 
@@ -72,6 +73,7 @@ class Samples(ABC):
     captions: Sequence[str] | None
     attributes: Mapping[str, Attribute]
     flip: bool
+    levels: int | None = None
     law: GaussianMixture | None = None
 
     @abstractmethod
@@ -147,8 +149,11 @@ class Dataset(Samples):
     captions: Sequence[str] | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     flip: bool = False
+    levels: int | None = None
 
     def __post_init__(self) -> None:
+        if self.data.dtype == torch.uint8:
+            object.__setattr__(self, "levels", 256)
         if self.data.dtype not in (torch.float32, torch.uint8):
             raise ValueError(f"the data of {self.name} must be float32, or images as uint8, not {_kind(self.data)}")
         if self.data.dtype == torch.uint8 and self.data.ndim != 4:

@@ -29,4 +29,4 @@ def digits(split: Split = "train") -> Dataset:
         held_out[members[lot[members].argsort()][: round(len(members) / 5)]] = True
     chosen = held_out == (split == "test")
     data = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 8 - 1
-    return Dataset(f"digits ({split})", data[chosen], labels[chosen], 10)
+    return Dataset(f"digits ({split})", data[chosen], labels[chosen], 10, levels=17)

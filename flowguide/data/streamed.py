@@ -113,6 +113,7 @@ class Streamed(Samples):
     captions: Sequence[str] | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     flip: bool = False
+    levels: int = 256
     device: torch.device | str = "cpu"
     failed: dict[int, str] = field(default_factory=dict, repr=False)
 

@@ -16,7 +16,8 @@ from ..fields import Field
 from ..metrics import Seen
 from ..options import check_options
 from ..training import Ranks, check_seed, joined, load_generative, some_samples, with_models
-from .checks import check_needs, check_reference
+from .bits import bits_of
+from .checks import check_bits, check_needs, check_reference
 from .digest import digest_of, digest_of_tensors
 from .features import Setting
 from .features import registry as all_features
@@ -136,6 +137,7 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     check_reference(setting.train, tuple(model.config.shape), num_classes, config.run)
     features = all_features.build_from(config.features, setting)
     check_needs(measures, features, config.features["name"], num_classes)
+    check_bits(measures, setting.test, model.config.source)
     real = reference_of(features)
     num = config.num or len(real.test)
 
@@ -152,7 +154,7 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
         "features": features.digest,
         "reference": real.digest,
         **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size")},
-        "columns": list(about),
+        "columns": [*about, "errors"],
     }
     labels = None if num_classes is None else torch.arange(num) % num_classes
     ranks.wait()  # for none to read while another one writes
@@ -176,6 +178,10 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
             draw = partial(some_samples, model.config, solver=solver, seed=seed)
             for w, swept in sweep(wanted, build, draw, index, cond, config.batch_size, bar.update):
                 seen = features.see(ranks.gathered(swept.samples, num), labels)
+                if any("bits" in measure.needs for measure in measures.values()):
+                    options = {"batch_size": config.batch_size, "ranks": ranks}
+                    bits = bits_of(build(weights[w]), setting.test, labels is not None, **options)
+                    seen = replace(seen, bits=bits.to(features.device))
                 kept[keys[w, seed]] = {
                     "w": w,
                     "seed": seed,
@@ -191,11 +197,22 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
 
 def measure_all(
     measures: Mapping[str, metrics.Metric], seen: Seen, reference: Seen, said: set[str]
-) -> dict[str, float]:
-    """Every metric by its name; what they warn of goes to the log, unless it was ``said`` before."""
+) -> dict[str, float | None]:
+    """Every metric by its name, and the standard error of one that knows it as ``name_error``.
+
+    What real data have none of, as no model is theirs, is None. What metrics warn of goes to the log, unless it was
+    ``said`` before.
+    """
+    measured: dict[str, float | None] = {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        measured = {name: measure(seen, reference) for name, measure in measures.items()}
+        for name, measure in measures.items():
+            if "bits" in measure.needs and seen.bits is None:
+                measured[name] = None
+            elif hasattr(measure, "with_error"):
+                measured[name], measured[f"{name}_error"] = measure.with_error(seen, reference)
+            else:
+                measured[name] = measure(seen, reference)
     for sentence in dict.fromkeys(str(warning.message) for warning in caught):
         if sentence not in said:
             log.warning("%s", sentence)

@@ -15,15 +15,19 @@ REAL = "real data"
 
 
 def summarise(rows: Sequence[Row], names: Iterable[str]) -> list[Row]:
-    """Mean and standard deviation over seeds, as ``name`` and ``name_std``, one row per rule and w."""
+    """Mean and standard deviation over seeds, as ``name`` and ``name_std``, one row per rule and w.
+
+    What no row knows is None.
+    """
     summary = []
     for rule, w in dict.fromkeys((row["rule"], row["w"]) for row in rows):
         group = [row for row in rows if (row["rule"], row["w"]) == (rule, w)]
         line: Row = {"rule": rule, "w": w, "seeds": len(group), "evaluations": group[0]["evaluations"]}
         for name in names:
-            values = torch.tensor([row[name] for row in group], dtype=torch.float64)
-            line[name] = float(values.mean())
-            line[f"{name}_std"] = float(values.std()) if len(values) > 1 else 0.0
+            known = [row[name] for row in group if row[name] is not None]
+            values = torch.tensor(known, dtype=torch.float64)
+            line[name] = float(values.mean()) if known else None
+            line[f"{name}_std"] = float(values.std()) if len(known) > 1 else 0.0
         summary.append(line)
     return summary
 
@@ -61,7 +65,10 @@ def as_text(summary: list[Row], names: Sequence[str], about: Mapping[str, Any]) 
     lines = [f"{'w':>{first}}" + "".join(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True))]
     for row, label in zip(summary, labels, strict=True):
         spread = row["seeds"] > 1
-        cells = [f"{row[name]:.4g}" + (f" ± {row[f'{name}_std']:.2g}" if spread else "") for name in names]
+        cells = [
+            "-" if row[name] is None else f"{row[name]:.4g}" + (f" ± {row[f'{name}_std']:.2g}" if spread else "")
+            for name in names
+        ]
         lines.append(f"{label:>{first}}" + "".join(f"{c:>{width}}" for c, width in zip(cells, widths, strict=True)))
     return "\n".join(
         [

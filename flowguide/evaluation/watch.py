@@ -90,6 +90,9 @@ class Watch:
         self.run = run
         self.solver = solvers.registry.build_from(config.solver)
         self.measures = {name: metrics.build(name) for name in config.metrics}
+        for name, measure in self.measures.items():
+            if "bits" in measure.needs:
+                raise ValueError(f"{name} takes too long to be watched: leave it out of watch.metrics, and evaluate it")
         self._said: set[str] = set()
         self.judge: Judge | None = None
         if config.metrics:  # trained now, on all ranks: later the first one is by itself

@@ -20,12 +20,14 @@ class Seen:
         features: Shape (N, F).
         logits: Shape (N, classes); None if the features are not those of a classifier.
         labels: The labels that were asked for (or, of real data, the true ones), shape (N,); None if there are none.
+        bits: Of samples of a model: bits per dimension of held-out data under it, shape (M,); None if not computed.
         held_out: Of training data: what is seen of real data that are not among them; None if it is not known.
     """
 
     features: Tensor
     logits: Tensor | None = None
     labels: Tensor | None = None
+    bits: Tensor | None = None
     held_out: "Seen | None" = None
 
     def __len__(self) -> int:
@@ -48,7 +50,7 @@ class Metric(ABC):
     Attributes:
         title: For axes and tables, with what it is measured in.
         better: Whether "lower" or "higher" is better.
-        needs: What of :class:`Seen` it uses of the samples beside their features: "logits", "labels".
+        needs: What of :class:`Seen` it uses of the samples beside their features: "logits", "labels", "bits".
     """
 
     title: str
