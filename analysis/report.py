@@ -11,7 +11,6 @@ those names; make=false leaves that. Settings: recipes/analysis/report.yaml. Wri
 times that it took, into RUN/analysis.
 """
 
-import importlib
 import json
 import os
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 from reporting import figures, setup
 from reporting.html import Html, join, section, tag
+from reporting.missing import call, missing
 from reporting.page import document
 from reporting.quality import quality
 from reporting.run import Run, read_json
@@ -30,12 +30,8 @@ from reporting.training import training as curves
 import flowguide
 from flowguide import training
 from flowguide.cli import script
-from flowguide.cli.main import launch, of_run
-from flowguide.fields import NetworkField, Posterior
+from flowguide.cli.main import quoted
 from flowguide.options import check_options
-
-# What a script leaves behind that has been called before, here or by 'flowguide evaluate'.
-_LEAVES = {"quality_vs_w": ("quality.json", "../evaluation/quality.json")}
 
 
 @dataclass(frozen=True)
@@ -66,45 +62,19 @@ def report(settings: dict[str, Any], folder: Path) -> Path:
 
 def make(run: Run, config: Config) -> None:
     """Call the scripts whose figures are missing, and note how long each took."""
-    for name, words in missing(run, config).items():
+    if run.newest is None:
+        return
+    model = training.load(config.run, config.ema, config.device)
+    common = [f"device={config.device}", f"ema={str(config.ema).lower()}", f"imports=[{','.join(config.imports)}]"]
+    for name, words in missing(model, config.figures, run.out).items():
         print(name, flush=True)
         began = time.monotonic()
-        module = importlib.import_module(name)
-        given = [f"device={config.device}", f"ema={config.ema}".lower(), f"imports=[{','.join(config.imports)}]"]
-        given += [f"out='{run.out}'", *words]
         try:
-            launch(getattr(module, name), f"analysis/{name}", of_run([config.run, *given], ""))
+            call(name, [config.run, f"out={quoted(str(run.out))}", *common, *words])
         except ValueError as error:
             raise ValueError(f"{name} could not be drawn: {error}; make=false gathers what there is") from None
         spent = {**(read_json(run.out / "report.json") or {}), name: time.monotonic() - began}
         write(run.out / "report.json", json.dumps(spent, indent=1) + "\n")
-
-
-def missing(run: Run, config: Config) -> dict[str, Sequence[str]]:
-    """The scripts whose figures there are not, with their words; none of a run that they can do nothing with."""
-    if run.newest is None:
-        return {}
-    model = training.load(config.run, config.ema, "cpu")
-    named = kind(model)
-    wanted = (config.figures.get(named) or {}) if named else {}
-    found = {}
-    for name, words in wanted.items():
-        left = _LEAVES.get(name, (f"{name}.png",))
-        if words is not None and not any((run.out / file).is_file() for file in left):
-            found[name] = [str(word) for word in words]
-    return found
-
-
-def kind(model: Any) -> str | None:
-    """What a trained model makes, of the kinds in the recipe: labelled images or points, posteriors; None if none."""
-    if not model.config.data.get("name"):
-        return None  # a published file: its data are not known
-    if isinstance(model, Posterior):
-        return "posteriors"
-    if not isinstance(model, NetworkField) or model.num_classes is None:
-        return None
-    shape = tuple(model.config.shape)
-    return "points" if shape == (2,) else "images" if len(shape) == 3 and shape[0] in (1, 3) else None
 
 
 def page(run: Run) -> str:

@@ -24,6 +24,8 @@ def line(name: str, alt: str, steps: Sequence[float], values: Sequence[float], t
         title: Of the values.
         noisy: Draw the running mean of the values, and them faintly; their axis is logarithmic if they span much.
     """
+    from matplotlib.ticker import LogLocator
+
     x, y = binned(steps, values)
 
     def draw(ax: Any) -> None:
@@ -32,6 +34,9 @@ def line(name: str, alt: str, steps: Sequence[float], values: Sequence[float], t
         ax.plot(x, running_mean(y) if noisy else y, color=drawing.BLUE, linewidth=1.4)
         if noisy and min(y) > 0 and max(y) > 8 * sorted(y)[len(y) // 2]:
             ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter("")
         ax.set(xlabel="step", ylabel=title)
 
     return drawn(draw, name, alt)

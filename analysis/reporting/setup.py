@@ -18,13 +18,14 @@ def summary(run: Run) -> str:
     """What was trained, in a sentence."""
     settings = run.settings
     network, data, path, objective = (_name(settings, group) for group in ("network", "data", "path", "objective"))
-    count = f" of {run.parameters:,} parameters" if run.parameters else ""
-    words = [f"{network or 'A network'}{count}"]
-    words.append(f"on the {path} path" if path else "")
-    words.append(f"predicting the {settings['predicts']}" if _is_generative(settings) else "")
-    words.append(f"trained by {objective}" if objective else "")
-    words.append(f"on {data}" if data else "")
-    return ", ".join(word for word in words if word) + "."
+    words = f"{network or 'A network'}"
+    words += f" of {run.parameters:,} parameters" if run.parameters else ""
+    words += ", trained" if objective or data else ""
+    words += f" by {objective}" if objective else ""
+    words += f" on {data}" if data else ""
+    words += f", along the {path} path" if path else ""
+    words += f", to predict the {settings['predicts']}" if _is_generative(settings) else ""
+    return f"{words}."
 
 
 def _name(settings: Mapping[str, Any], group: str) -> str | None:
@@ -86,8 +87,9 @@ def environment(run: Run) -> list[Html]:
     words = known.pop("command", None) or []
     command = " ".join(str(word) for word in words if not str(word).startswith("hydra"))
     rows = [(name, ", ".join(map(str, value)) if isinstance(value, list) else value) for name, value in known.items()]
-    versions = [(name, "not installed" if version is None else version) for name, version in packages.items()]
-    return [pairs([*((("command", tag("code", command)),) if command else ()), *rows, *versions], klass="facts")]
+    versions = ", ".join(f"{name} {'(absent)' if version is None else version}" for name, version in packages.items())
+    rows = [("command", tag("code", command))] * bool(command) + rows + [("packages", versions)] * bool(versions)
+    return [pairs(rows, klass="facts")]
 
 
 def times(run: Run, made: Mapping[str, float]) -> list[Html]:
