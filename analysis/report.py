@@ -2,7 +2,7 @@
 
     python analysis/report.py runs/digits
     python analysis/report.py runs/digits make=false
-    python analysis/report.py runs/digits 'figures.images.samples=[repeats=5]' 'figures.images.conservativeness=null'
+    python analysis/report.py runs/digits figures.images.samples.repeats=5 figures.images.conservativeness=null
 
 The page is one file that holds all that it shows and asks for nothing else. It gathers what lies in the run's folder:
 configuration, environment, log, watched samples, tables of 'flowguide evaluate', and every figure of RUN/analysis. What
@@ -30,7 +30,6 @@ from reporting.training import training as curves
 import flowguide
 from flowguide import training
 from flowguide.cli import script
-from flowguide.cli.main import quoted
 from flowguide.options import check_options
 
 
@@ -65,12 +64,12 @@ def make(run: Run, config: Config) -> None:
     if run.newest is None:
         return
     model = training.load(config.run, config.ema, config.device)
-    common = [f"device={config.device}", f"ema={str(config.ema).lower()}", f"imports=[{','.join(config.imports)}]"]
-    for name, words in missing(model, config.figures, run.out).items():
+    common = {"out": str(run.out), "device": config.device, "ema": config.ema, "imports": list(config.imports)}
+    for name, chosen in missing(model, config.figures, run.out).items():
         print(name, flush=True)
         began = time.monotonic()
         try:
-            call(name, [config.run, f"out={quoted(str(run.out))}", *common, *words])
+            call(name, config.run, {**common, **chosen})
         except ValueError as error:
             raise ValueError(f"{name} could not be drawn: {error}; make=false gathers what there is") from None
         spent = {**(read_json(run.out / "report.json") or {}), name: time.monotonic() - began}

@@ -51,9 +51,7 @@ def prose(words: str) -> Html:
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: Any = None) -> Html:
     """A table whose first column names the rows; it scrolls by itself where it is wider than the page."""
     top = tag("tr", *(tag("th", each, scope="col") for each in head))
-    body = [
-        tag("tr", tag("th", first, scope="row"), *(tag("td", each) for each in rest)) for first, *rest in rows
-    ]
+    body = [tag("tr", tag("th", first, scope="row"), *(tag("td", each) for each in rest)) for first, *rest in rows]
     lines = [tag("thead", top), tag("tbody", *body)]
     if caption is not None:
         lines.insert(0, tag("caption", caption))

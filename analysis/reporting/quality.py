@@ -104,7 +104,9 @@ def numbers(content: Table, file: str) -> Html:
 def caption_of(content: Table, file: str) -> Html:
     """What the numbers are: whose features, of how many samples, against what."""
     seeds = max(row.get("seeds", 1) for row in content["summary"])
-    words = [f"{content.get('num')} samples for each of {seeds} seeds" if seeds > 1 else f"{content.get('num')} samples"]
+    words = [
+        f"{content.get('num')} samples for each of {seeds} seeds" if seeds > 1 else f"{content.get('num')} samples"
+    ]
     words.append(f" against the {content.get('reference')} ({content.get('reference_num')} samples). ")
     words.append(f"Features: {content.get('features')}; resizing: {content.get('resize')}. ")
     words.append(f"Evaluations are of networks, per sample. From `{file}`.")

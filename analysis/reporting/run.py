@@ -13,7 +13,7 @@ import yaml
 from flowguide import training
 from flowguide.training import checkpoint
 
-_SCRIPTS = Path(__file__).parent.parent
+SCRIPTS = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def read_log(folder: Path) -> tuple[dict[str, Series], list[float]]:
 
 def told_by(script: str) -> tuple[str, str]:
     """What a script of analysis/ says of its figure: what it is, and how it is read; empty if there is no such script."""
-    file = _SCRIPTS / f"{script}.py"
+    file = SCRIPTS / f"{script}.py"
     docstring = (ast.get_docstring(ast.parse(file.read_text())) if file.is_file() else None) or ""
     paragraphs = [" ".join(each.split()) for each in docstring.split("\n\n") if not each.startswith(" ")]
     if not paragraphs:

@@ -29,13 +29,13 @@ def training(run: Run) -> list[Html | None]:
 
 def ordered(log: dict[str, Series]) -> list[tuple[str, Series]]:
     """The curves, the loss first; those of a watch are drawn of its own file."""
-    names = [*(name for name in _TITLES if name in log), *sorted(set(log) - set(_TITLES))]
+    names = [*(name for name in _TITLES if name in log), *(name for name in log if name not in _TITLES)]
     return [(name, log[name]) for name in names if not name.startswith("watch/")]
 
 
 def panel(name: str, series: Series) -> Html:
     """A curve of the log."""
-    title, values = _TITLES.get(name, name.replace("_", " ")), series.values
+    title, values = _TITLES.get(name, name.replace("_", " ").replace("/", ", ")), series.values
     identity = "log-" + "".join(letter if letter.isalnum() else "-" for letter in name)
     svg = line(identity, f"{title} against the step", series.steps, values, title, noisy=name != "learning_rate")
     return figure(svg, tag("b", title[:1].upper() + title[1:]))
