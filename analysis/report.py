@@ -7,8 +7,8 @@
 The page is one file that holds all that it shows and asks for nothing else. It gathers what lies in the run's folder:
 configuration, environment, log, watched samples, tables of 'flowguide evaluate', and every figure of RUN/analysis. What
 is missing of samples, quality and conservativeness is measured and drawn first, with few samples, by the scripts of
-those names; make=false leaves that. Settings: recipes/analysis/report.yaml. Writes report.html, and report.json with the
-times that it took, into RUN/analysis.
+those names; make=false leaves that. Settings: recipes/analysis/report.yaml. Writes report.html, and report.json with
+the seconds that the scripts took, into RUN/analysis.
 """
 
 import json

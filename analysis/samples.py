@@ -101,9 +101,11 @@ def scatter(columns: list[torch.Tensor], labels: torch.Tensor, titles: list[str]
     drawing.use_style()
     import matplotlib.pyplot as plt
 
+    low, high = columns[0].amin(0), columns[0].amax(0)
+    (left, bottom), (right, top) = (low - 0.3 * (high - low)).tolist(), (high + 0.3 * (high - low)).tolist()
     rows = -(-len(columns) // 5)
     across = -(-len(columns) // rows)
-    size = (drawing.PAGE, rows * (drawing.PAGE / across + 0.2))
+    size = (drawing.PAGE, rows * (drawing.PAGE / across * (top - bottom) / (right - left) + 0.3) + 0.3)
     panels, axes = plt.subplots(
         rows, across, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
@@ -113,10 +115,7 @@ def scatter(columns: list[torch.Tensor], labels: torch.Tensor, titles: list[str]
     for column, title, ax in zip(columns, titles, axes.flat, strict=False):
         ax.scatter(*column.T.numpy(), s=2, c=colours, linewidths=0)
         ax.set(title=title, aspect="equal")
-    low, high = columns[0].amin(0), columns[0].amax(0)
-    space = 0.3 * (high - low)
-    axes[0, 0].set(xlim=tuple(torch.stack([low - space, high + space])[:, 0].tolist()),
-                   ylim=tuple(torch.stack([low - space, high + space])[:, 1].tolist()))  # fmt: skip
+    axes[0, 0].set(xlim=(left, right), ylim=(bottom, top))
     panels.supxlabel("$x_1$ (data units)", fontsize=8)
     panels.supylabel("$x_2$ (data units)", fontsize=8)
     return panels

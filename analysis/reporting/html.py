@@ -49,13 +49,18 @@ def prose(words: str) -> Html:
 
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: Any = None) -> Html:
-    """A table whose first column names the rows; it scrolls by itself where it is wider than the page."""
+    """A table whose first column names the rows; it scrolls by itself where it is wider than the page.
+
+    Args:
+        head: What the columns are.
+        rows: Of each row its name and its cells.
+        caption: What the numbers are; it stays in sight when the table is scrolled.
+    """
     top = tag("tr", *(tag("th", each, scope="col") for each in head))
     body = [tag("tr", tag("th", first, scope="row"), *(tag("td", each) for each in rest)) for first, *rest in rows]
-    lines = [tag("thead", top), tag("tbody", *body)]
-    if caption is not None:
-        lines.insert(0, tag("caption", caption))
-    return tag("div", tag("table", *lines), klass="scroll", tabindex="0", role="group", aria_label="table")
+    whole = tag("table", tag("thead", top), tag("tbody", *body))
+    scrolled = tag("div", whole, klass="scroll", tabindex="0", role="group", aria_label="table")
+    return scrolled if caption is None else tag("figure", scrolled, tag("figcaption", caption))
 
 
 def pairs(rows: Iterable[tuple[Any, Any]], klass: str | None = None) -> Html:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowguide import training
 from flowguide.cli import recipes
 from flowguide.cli.main import of_run, quoted
 from flowguide.fields import NetworkField, Posterior

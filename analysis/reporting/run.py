@@ -1,4 +1,4 @@
-"""What the folder of a run holds, read as it lies there: nothing in here computes, and what is absent is None or empty."""
+"""What the folder of a run holds, read as it lies there: nothing here computes, and what is absent is None or empty."""
 
 import ast
 import json
@@ -166,7 +166,7 @@ def read_log(folder: Path) -> tuple[dict[str, Series], list[float]]:
 
 
 def told_by(script: str) -> tuple[str, str]:
-    """What a script of analysis/ says of its figure: what it is, and how it is read; empty if there is no such script."""
+    """What a script of analysis/ says of its figure: what it is, and how it is read; empty without such a script."""
     file = SCRIPTS / f"{script}.py"
     docstring = (ast.get_docstring(ast.parse(file.read_text())) if file.is_file() else None) or ""
     paragraphs = [" ".join(each.split()) for each in docstring.split("\n\n") if not each.startswith(" ")]

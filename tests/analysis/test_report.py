@@ -1,8 +1,11 @@
 """The report of a run: it asks for nothing, escapes what it quotes, and says what the run's files say."""
 
 import json
+import os
 import re
+import time
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import conservativeness
@@ -90,7 +93,7 @@ def check(page: str) -> Page:
     headings = [int(name[1]) for name, _ in parsed.elements if re.fullmatch(r"h\d", name)]
     assert headings[0] == 1
     assert headings.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(headings, headings[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(headings))
     assert parsed.all("html") == [{"lang": "en"}]
     assert any(meta.get("name") == "viewport" for meta in parsed.all("meta"))
     assert len(parsed.all("figure")) == len(parsed.all("figcaption"))
@@ -101,6 +104,11 @@ def written(run: Path, *words: str) -> Page:
     """The page of a run, written by the script."""
     script(report.report, "analysis/report", [str(run), *words], example="x")
     return check((run / "analysis" / "report.html").read_text())
+
+
+def gathered(run: Path) -> Page:
+    """The page of what a run's folder holds now."""
+    return check(report.page(Run(run, run, run / "analysis")))
 
 
 def few(kind: str, scripts: dict[str, list[str]]) -> list[str]:
@@ -172,7 +180,7 @@ def test_nothing_is_made_twice_or_when_it_is_not_wanted(digits: Path, monkeypatc
     page = written(digits, "make=false")
     assert "Samples of step 40" in page.text
     assert "#samples" not in [link["href"] for link in page.all("a")]
-    page = written(digits, "figures.images.samples=null")
+    written(digits, "figures.images.samples=null")
     (digits / "away.png").rename(digits / "analysis" / "samples.png")
 
 
@@ -181,19 +189,18 @@ def test_figures_that_no_script_is_known_of_and_old_ones(digits: Path) -> None:
     drawing.save_images(torch.zeros(2, 1, 8, 8), other, columns=2)
     other.with_suffix(".csv").write_text("a,b\n1.23456,<i>\n")
     newest = training.RunFolder(digits).newest()
-    page = written(digits, "make=false")
+    page = gathered(digits)
     assert "of my own <b>" in page.text
     assert "1.235 <i>" in page.text
     assert "before the newest checkpoint" not in page.text
-    import os
-
     os.utime(other, (0, newest.stat().st_mtime - 10))
-    assert written(digits, "make=false").text.count("before the newest checkpoint") == 1
+    assert gathered(digits).text.count("before the newest checkpoint") == 1
     other.write_bytes(b"no picture")
-    assert "is no PNG" in written(digits, "make=false").text
+    assert "is no PNG" in gathered(digits).text
     other.unlink()
 
 
+@pytest.mark.slow
 def test_points(tmp_path: Path) -> None:
     run = tmp_path / "moons"
     words = ["network.width=16", "training.batch_size=64", "training.steps=60", "data.count=300", "device=cpu"]
@@ -227,7 +234,7 @@ def test_a_run_with_nothing_but_a_checkpoint(tmp_path: Path) -> None:
     assert "name: moons" in page.text
     for name in ("environment.json", "logs"):
         (made / name).unlink() if (made / name).is_file() else None
-    assert "No curves were logged" in written(made, "make=false").text
+    assert "No curves were logged" in gathered(made).text
 
 
 def test_what_a_run_says_is_escaped(tmp_path: Path) -> None:
@@ -272,8 +279,6 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_a_log_of_two_sessions(tmp_path: Path) -> None:
     """What the second says of steps that the first had logged is what holds."""
-    import time
-
     from torch.utils.tensorboard import SummaryWriter
 
     for values in ({10: 1.0, 20: 2.0, 30: 3.0}, {20: 5.0, 30: 6.0, 40: 7.0}):
@@ -303,7 +308,7 @@ def test_curves_of_one_page_share_no_ids() -> None:
     assert not ids[0] & ids[1]
     assert all("http" not in each and 'aria-label="a &lt; b"' in each for each in drawn)
     assert len(drawn[0]) < 40_000
-    x, y = curves.binned(range(1000), range(1000))
+    x, _ = curves.binned(range(1000), range(1000))
     assert len(x) <= 400
     assert sum(x) / len(x) == pytest.approx(499.5, abs=2)
     assert curves.running_mean([2.0] * 60) == [2.0] * 60
