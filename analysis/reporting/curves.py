@@ -103,6 +103,7 @@ def as_svg(figure: Any, name: str, alt: str) -> Html:
         (r'xlink:href="#', f'href="#{name}-'),
         (r"url\(#", f"url(#{name}-"),
         (r"#000000", "currentColor"),
+        (drawing.BLUE.lower(), "var(--accent)"),  # which is lighter on a dark page
         (r"font-family: [^;\"]*;? ?", ""),  # the page's own
         (r"\s+", " "),
     ):

@@ -5,7 +5,7 @@ from typing import Any
 
 from .html import Html, folded, join, pairs, table, tag
 from .quality import best_of, measured, real_of, tables, title_of
-from .run import Run
+from .run import Run, read_json
 
 
 def head(run: Run) -> Html:
@@ -59,7 +59,7 @@ def key_figures(run: Run) -> list[tuple[str, Any]]:
                 real = f"; real data {real_of(content)[name]:.3g}" if name in real_of(content) else ""
                 value = join([tag("strong", f"{best[name]:.3g}"), tag("small", f"{at}{real}")])
                 found.append((title_of(name), value))
-    accuracy = run.json(f"{run.out.name}/classifier_accuracy.json") if run.out.parent == run.home else None
+    accuracy = read_json(run.out / "classifier_accuracy.json")
     if accuracy:
         found.append(("accuracy at t = 1", f"{accuracy['rows'][-1]['accuracy']:.3g}"))
     return found
