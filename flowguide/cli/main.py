@@ -86,7 +86,7 @@ def of_run(words: Sequence[str], example: str) -> list[str]:
 
     words = list(words)
     if words and ("=" not in words[0] or Path(words[0]).exists()) and not words[0].startswith("-"):
-        words[0] = f"run={_quoted(words[0])}"
+        words[0] = f"run={quoted(words[0])}"
     runs = [_unquoted(word.partition("=")[2]) for word in words if word.startswith("run=")]
     if not runs:
         raise ValueError(f"which run? Name the folder that 'flowguide train' wrote, for example: {example}")
@@ -95,10 +95,10 @@ def of_run(words: Sequence[str], example: str) -> list[str]:
         home = home.parent.parent if home.parent.name in ("checkpoints", "averages") else home.parent
     else:
         RunFolder(home).config()
-    return [*words, f"home={_quoted(str(home))}"]
+    return [*words, f"home={quoted(str(home))}"]
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """A string in hydra's grammar, whatever is in it."""
     escaped = word.replace("'", "\\'")
     return f"'{escaped}'"
@@ -141,7 +141,7 @@ def _train(words: Sequence[str]) -> None:
         raise ValueError(f"which recipe? flowguide train RECIPE (known: {', '.join(recipes.names())})")
     where, name = recipes.locate(words[0])
     flags = {"--allow": "allow=true", "--quiet": "quiet=true", "--smoke": f"+smoke={name}"}
-    launch(commands.train, name, [f"recipe={_quoted(name)}", *(flags.get(word, word) for word in words[1:])], where)
+    launch(commands.train, name, [f"recipe={quoted(name)}", *(flags.get(word, word) for word in words[1:])], where)
 
 
 def _sample(words: Sequence[str]) -> None:
