@@ -1,16 +1,13 @@
-"""Several averages of one run's weights in one figure and one table: what ``quality_vs_w.py ema=[...]`` does.
-
-The first average is what all others are compared with, as in ``quality_of_rules.py``.
-"""
+"""A curve for each of several averages of one run's weights: what ``quality_vs_w.py ema=[...]`` does."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from quality_of_rules import bests, caption, table, write
+from quality_curves import Curve, as_logarithm, caption, in_order, line, quality_curves
 
 from flowguide import drawing, metrics
-from flowguide.evaluation import REAL, EvaluateConfig, Row, evaluate, summarise
+from flowguide.evaluation import REAL, EvaluateConfig, Row, summarise
 
 _NAMES = {True: "as trained", False: "last step"}
 
@@ -20,20 +17,11 @@ def quality_of_averages(settings: dict[str, Any], folder: Path) -> list[Row]:
     if not settings["ema"]:
         raise ValueError("ema must be true, false, a number, or a list of those that is not empty")
     configs = [EvaluateConfig.of({**settings, "ema": ema}) for ema in settings["ema"]]
-    rows: list[Row] = []
-    real: list[Row] = []
-    for config in configs:
-        label = label_of_average(config.ema)
-        print(label, flush=True)
-        *points, last = evaluate(config, Path(config.home) / "evaluation", rule=label)
-        width = None if isinstance(config.ema, bool) else config.ema
-        rows, real = [*rows, *({**point, "sigma_rel": width} for point in points)], [{**last, "sigma_rel": None}]
-    best = bests(rows, configs[0].metrics)
-    print(table(best, configs[0].metrics))
-    write(folder / "quality_of_averages", rows + real, best, settings)
-    files = drawing.save(figure([*rows, *real], configs[0].metrics), folder / "quality_of_averages")
-    print("figure:", *files)
-    return rows + real
+    curves = [
+        Curve(label_of_average(config.ema), config, {"sigma_rel": None if isinstance(config.ema, bool) else config.ema})
+        for config in configs
+    ]
+    return quality_curves(curves, settings, folder / "quality_of_averages", figure)
 
 
 def label_of_average(ema: bool | float) -> str:
@@ -45,7 +33,6 @@ def figure(rows: Sequence[Row], names: Sequence[str]) -> Any:
     """A column per metric: above against w, a line per average; below against the length, a line per w."""
     drawing.use_style()
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import LogLocator
 
     summary = [row for row in summarise(rows, names) if row["rule"] != REAL and isinstance(row["w"], float)]
     if not summary:
@@ -55,7 +42,7 @@ def figure(rows: Sequence[Row], names: Sequence[str]) -> Any:
     lengths = sorted({width for width in width_of.values() if width is not None})
     averages, weights = list(dict.fromkeys(row["rule"] for row in summary)), sorted({row["w"] for row in summary})
     # Lengths from dark to light, and what has none in colours of its own.
-    colour_of = {label_of_average(width): each for width, each in zip(lengths, colours(len(lengths)), strict=True)}
+    colour_of = {label_of_average(width): each for width, each in zip(lengths, in_order(len(lengths)), strict=True)}
     colour_of |= {_NAMES[True]: drawing.RED, _NAMES[False]: drawing.PURPLE}
     count = 2 if len(lengths) > 1 else 1
     panels, axes = plt.subplots(
@@ -68,7 +55,7 @@ def figure(rows: Sequence[Row], names: Sequence[str]) -> Any:
             points = sorted((row for row in summary if row["rule"] == average), key=lambda row: row["w"])
             line(column[0], [row["w"] for row in points], points, name, colour, average)
         column[0].set(title=metric.title, xlabel="guidance weight $w$")
-        for w, colour in zip(weights, colours(len(weights)), strict=True):
+        for w, colour in zip(weights, in_order(len(weights)), strict=True):
             points = [row for row in summary if row["w"] == w and width_of[row["rule"]] is not None]
             points.sort(key=lambda row: width_of[row["rule"]])
             if count > 1:
@@ -76,27 +63,11 @@ def figure(rows: Sequence[Row], names: Sequence[str]) -> Any:
         if count > 1:
             column[1].set(xlabel=r"length of the average, $\sigma_{rel}$")
         for ax in column:
-            ax.axhline(real[name], color=drawing.BLACK, linestyle="--", linewidth=0.6)
+            if real[name] is not None:
+                ax.axhline(real[name], color=drawing.BLACK, linestyle="--", linewidth=0.6)
             if metric.better == "lower":
-                ax.set_yscale("log")
-                ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                ax.yaxis.set_major_formatter("{x:g}")
-                ax.yaxis.set_minor_formatter("")
+                as_logarithm(ax)
     for ax in axes[:, -1]:
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6)
     panels.supxlabel(caption(rows[0], max(row["seeds"] for row in summary)), fontsize=6)
     return panels
-
-
-def line(ax: Any, x: Sequence[float], points: Sequence[Row], name: str, colour: Any, label: str) -> None:
-    """A metric along some rows of the summary, with its spread."""
-    spread = [row[f"{name}_std"] for row in points]
-    style = {"color": colour, "label": label, "markersize": 2, "linewidth": 0.9}
-    drawing.band(ax, x, [row[name] for row in points], spread, **style)
-
-
-def colours(count: int) -> list[Any]:
-    """From dark to light, in an order that one sees."""
-    import matplotlib
-
-    return [matplotlib.colormaps["viridis"](0.9 * index / max(1, count - 1)) for index in range(count)]

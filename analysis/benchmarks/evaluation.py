@@ -35,7 +35,9 @@ WEIGHTS = "[0,0.5,1,1.5,2,3,5,8]"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", help="a run folder")
-    parser.add_argument("--num", type=int, default=None, help="samples per weight; as many as are held out if not given")
+    parser.add_argument(
+        "--num", type=int, default=None, help="samples per weight; as many as are held out if not given"
+    )
     parser.add_argument("--steps", type=int, default=10, help="of the solver")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()

@@ -10,7 +10,15 @@ from .page import picture
 from .run import Run, read_json, told_by
 
 SAMPLES = ("samples", "inpainting")
-QUALITY = ("quality_of_rules", "quality_of_averages", "quality_vs_nfe")
+QUALITY = (
+    "quality_of_rules",
+    "quality_of_solvers",
+    "quality_of_steps",
+    "quality_of_averages",
+    "steps",
+    "label_dropout",
+    "truncation",
+)
 DIAGNOSTICS = (
     "conservativeness",
     "conservative_training",

@@ -37,7 +37,7 @@ def title_of(name: str) -> str:
 
 def best_of(content: Table, name: str) -> Mapping[str, Any] | None:
     """The row with the best value of a metric; None if it is not known which way is better."""
-    rows = [row for row in content["summary"] if row["rule"] != REAL and row[name] == row[name]]
+    rows = [row for row in content["summary"] if row["rule"] != REAL and row[name] is not None]
     if name not in metrics.names() or not rows:
         return None
     sign = {"lower": 1, "higher": -1}[metrics.registry.get(name).better]
@@ -95,7 +95,8 @@ def numbers(content: Table, file: str) -> Html:
         cells = []
         for name in names:
             spread = f" ± {row[f'{name}_std']:.2g}" if row.get("seeds", 1) > 1 else ""
-            cells.append(tag("b" if row is best[name] else "span", f"{row[name]:.4g}{spread}"))
+            said = "–" if row[name] is None else f"{row[name]:.4g}{spread}"
+            cells.append(tag("b" if row is best[name] else "span", said))
         spent = row.get("evaluations")
         rows.append([label, *cells, f"{spent:g}" if spent else "–"])
     return table(["", *map(title_of, names), "evaluations"], rows, caption_of(content, file))
@@ -125,4 +126,4 @@ def kept(run: Run) -> list[Html]:
 
 
 def _values(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    return [f"{row[name]:.4g}" if name in row else "–" for name in names]
+    return ["–" if row.get(name) is None else f"{row[name]:.4g}" for name in names]

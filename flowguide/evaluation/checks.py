@@ -59,8 +59,8 @@ def check_bits(measures: Mapping[str, metrics.Metric], held_out: Samples, source
             continue
         if held_out.levels is None:
             raise ValueError(
-                f"the metric {title!r} is of data that take few values, as images do, and {held_out.name} holds others: "
-                f"leave it out of metrics=[...], and take fg.log_likelihood"
+                f"the metric {title!r} is of data that take few values, as images do, and {held_out.name} holds others:"
+                f" leave it out of metrics=[...], and take fg.log_likelihood"
             )
         if source is not None:
             raise ValueError(

@@ -3,14 +3,15 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import classifier_accuracy
 import inpainting
 import pytest
-import quality_vs_nfe
 import quality_vs_w
 import quickstart
 import samples
+import steps
 import torch
 import trajectories
 import yaml
@@ -122,7 +123,40 @@ def test_quality_of_several_averages(tmp_path: Path, capsys) -> None:
     assert len(kept) == 16
     with pytest.raises(SystemExit):
         script(quality_vs_w.quality_vs_w, "analysis/quality_vs_w", [*words, "rules=[apg]"], example="x")
-    assert "several averages or several rules, but not both" in capsys.readouterr().err
+    assert "set rules or ema, and not both" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "labels", "evaluations"),
+    [
+        ("solvers", "[euler,{name: heun, steps: 2},{name: heun, steps: 3}]", ["euler", "heun 2", "heun 3"], [4, 4, 6]),
+        ("steps", "[2,1]", ["1 step", "2 steps"], [1, 2]),
+    ],
+)
+def test_quality_of_several_solvers(run: Path, name: str, given: str, labels: Any, evaluations: Any) -> None:
+    words = [str(run), f"{name}={given}", "guidance.w=[1]", "num=20", "solver=euler", "solver.steps=4", "seeds=[0]"]
+    script(quality_vs_w.quality_vs_w, "analysis/quality_vs_w", [*words, *JUDGE], example="x")
+    file = run / "analysis" / f"quality_of_{name}"
+    assert is_drawn(file)
+    rows = json.loads(file.with_suffix(".json").read_text())["rows"]
+    assert [row["rule"] for row in rows] == [*labels, "real data"]
+    assert [row["evaluations"] for row in rows[:-1]] == evaluations
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("solvers=[]", "solvers must be a list of solvers"),
+        ("solvers=[{steps: 3}]", "each of the solvers is a name or a node"),
+        ("solvers=[hune]", "unknown solver 'hune'; did you mean 'heun'"),
+        ("steps=4", "steps must be a list of numbers of steps"),
+        ("steps=[0]", "each at least 1, not [0]"),
+    ],
+)
+def test_solvers_that_are_none(run: Path, words: str, sentence: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        script(quality_vs_w.quality_vs_w, "analysis/quality_vs_w", [str(run), words, "num=20", *JUDGE], example="x")
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -150,12 +184,12 @@ def test_every_rule_is_in_the_list_of_every_rule() -> None:
     assert listed[0] == "cfg"
 
 
-def test_quality_vs_nfe(run: Path) -> None:
+def test_steps(run: Path) -> None:
     words = [str(run), "nfe=[2,4]", "solvers=[{name: auto}, {name: rk4}, {name: dpmpp_2m_sde, grid: log_snr}]"]
     words += ["guidance.w=[1,2]", "seeds=[0]", "num=20", *JUDGE]
-    script(quality_vs_nfe.quality_vs_nfe, "analysis/quality_vs_nfe", words, example="x")
-    assert is_drawn(run / "analysis" / "quality_vs_nfe")
-    rows = list(csv.DictReader((run / "analysis" / "quality_vs_nfe.csv").open()))
+    script(steps.steps, "analysis/steps", words, example="x")
+    assert is_drawn(run / "analysis" / "steps")
+    rows = list(csv.DictReader((run / "analysis" / "steps.csv").open()))
     assert [(r["solver"], r["nfe"], r["steps"], r["w"]) for r in rows[:5]] == [
         ("auto", "2", "2", "1.0"),
         ("auto", "2", "2", "2.0"),
@@ -175,9 +209,9 @@ def test_quality_vs_nfe(run: Path) -> None:
         (["solvers=[{name: heunn}]"], "did you mean 'heun'"),
     ],
 )
-def test_quality_vs_nfe_says_what_is_wrong(run: Path, words: list[str], sentence: str, capsys) -> None:
+def test_steps_says_what_is_wrong(run: Path, words: list[str], sentence: str, capsys) -> None:
     with pytest.raises(SystemExit):
-        script(quality_vs_nfe.quality_vs_nfe, "analysis/quality_vs_nfe", [str(run), *words], example="x")
+        script(steps.steps, "analysis/steps", [str(run), *words], example="x")
     assert sentence in capsys.readouterr().err
 
 

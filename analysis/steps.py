@@ -1,12 +1,12 @@
 """Draw quality against the number of evaluations of the guided field, for several solvers.
 
-    python analysis/quality_vs_nfe.py runs/digits
-    python analysis/quality_vs_nfe.py runs/digits 'nfe=[5,10,20]' 'solvers=[{name: auto}, {name: heun}]'
+    python analysis/steps.py runs/digits
+    python analysis/steps.py runs/digits 'nfe=[5,10,20]' 'solvers=[{name: auto}, {name: heun}]'
 
 The Frechet distance, or the first of ``metrics``; a panel per guidance weight. Every solver takes the most steps that
 fit, from the same noise; a line is the mean over seeds, the dashed line real held-out data. What wins on exact mixtures
 need not win here: a network errs by itself, and below that a smaller error of the solver shows no more. Settings:
-recipes/analysis/quality_vs_nfe.yaml. Writes quality_vs_nfe.png, .pdf, .csv and .json into RUN/analysis.
+recipes/analysis/steps.yaml. Writes steps.png, .pdf, .csv and .json into RUN/analysis.
 """
 
 import csv
@@ -21,7 +21,7 @@ from flowguide.cli import script
 from flowguide.evaluation import EvaluateConfig, Row, evaluate, label_of, summarise
 
 
-def quality_vs_nfe(settings: dict[str, Any], folder: Path) -> list[Row]:
+def steps(settings: dict[str, Any], folder: Path) -> list[Row]:
     """Measure, write the tables, draw the figure; a row per solver, evaluations and weight, last the real data."""
     nodes, budgets = settings.pop("solvers"), settings.pop("nfe")
     config = EvaluateConfig.of({**settings, "solver": {"name": "auto"}})
@@ -41,12 +41,12 @@ def quality_vs_nfe(settings: dict[str, Any], folder: Path) -> list[Row]:
             print(f"{label_of(node)}, {nfe} evaluations: {shown}", flush=True)
     rows.append({"solver": "real data", "nfe": None, "steps": None, **real})
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "quality_vs_nfe.csv").open("w", newline="") as file:
+    with (folder / "steps.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    (folder / "quality_vs_nfe.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
-    print("figure:", *drawing.save(figure(rows, config.metrics[0]), folder / "quality_vs_nfe"))
+    (folder / "steps.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
+    print("figure:", *drawing.save(figure(rows, config.metrics[0]), folder / "steps"))
     return rows
 
 
@@ -92,4 +92,4 @@ def figure(rows: list[Row], name: str) -> Any:
 
 
 if __name__ == "__main__":
-    script(quality_vs_nfe, "analysis/quality_vs_nfe", example="python analysis/quality_vs_nfe.py runs/digits")
+    script(steps, "analysis/steps", example="python analysis/steps.py runs/digits")
