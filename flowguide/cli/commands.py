@@ -28,6 +28,7 @@ class SampleConfig:
         cond: A label, a list of num labels, or None for all classes in turn.
         seed: Of the noise.
         batch_size: Samples per evaluation of the network.
+        temperature: Factor on the noise that samples start from.
         device, ema, imports: Where, with which weights (see :func:`flowguide.load`), with whose components.
     """
 
@@ -40,6 +41,7 @@ class SampleConfig:
     cond: int | Sequence[int] | None = None
     seed: int = 0
     batch_size: int = 256
+    temperature: float = 1.0
     device: str = "auto"
     ema: bool | float = True
     imports: Sequence[str] = ()
@@ -48,6 +50,7 @@ class SampleConfig:
         if self.num < 1:
             raise ValueError(f"num must be at least 1, not {self.num}")
         training.check_seed(self.seed)
+        training.check_temperature(self.temperature)
 
     @property
     def title(self) -> str:
@@ -56,6 +59,7 @@ class SampleConfig:
         weight = f"_w{w:g}" if isinstance(w, (int, float)) else ""
         rule = self.guidance["name"] if self.guidance else "unguided"
         average = "" if isinstance(self.ema, bool) else f"_ema{self.ema:g}"
+        average += "" if self.temperature == 1 else f"_temperature{self.temperature:g}"
         return f"{rule}{weight}_{self.solver['name']}{self.solver.get('steps', '')}_seed{self.seed}{average}"
 
 
@@ -98,6 +102,7 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
         labels = conditions(config.cond, config.num, field.num_classes)
         shape = tuple(model.config.shape)
         options = {"batch_size": config.batch_size, "progress": True, "ranks": ranks}
+        options["temperature"] = config.temperature
         samples = training.samples(model.config, field, config.num, labels, solver, config.seed, **options).cpu()
     if not ranks.first:
         return

@@ -15,7 +15,7 @@ from .. import guidance, metrics, solvers
 from ..fields import Field
 from ..metrics import Seen
 from ..options import check_options
-from ..training import Ranks, check_seed, joined, load_generative, some_samples, with_models
+from ..training import Ranks, check_seed, check_temperature, joined, load_generative, some_samples, with_models
 from .bits import bits_of
 from .checks import check_bits, check_needs, check_reference
 from .digest import digest_of, digest_of_tensors
@@ -45,6 +45,7 @@ class EvaluateConfig:
         num: Samples per point; None for as many as there are held-out data.
         seeds: One evaluation each.
         batch_size: Samples per evaluation of the network.
+        temperature: Factor on the noise that samples start from.
         device, ema, imports: Where, with which weights (see :func:`flowguide.load`), with whose components.
     """
 
@@ -60,6 +61,7 @@ class EvaluateConfig:
     num: int | None = None
     seeds: Sequence[int] = (0,)
     batch_size: int = 256
+    temperature: float = 1.0
     device: str = "auto"
     ema: bool | float = True
     imports: Sequence[str] = ()
@@ -71,6 +73,7 @@ class EvaluateConfig:
             raise ValueError("evaluate needs at least one seed and one metric")
         for seed in self.seeds:
             check_seed(seed)
+        check_temperature(self.temperature)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "EvaluateConfig":
@@ -153,7 +156,7 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
         "weights": digest_of_tensors(one.state_dict()),  # of all models that a rule is made of
         "features": features.digest,
         "reference": real.digest,
-        **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size")},
+        **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size", "temperature")},
         "columns": [*about, "errors"],
     }
     labels = None if num_classes is None else torch.arange(num) % num_classes
@@ -175,7 +178,7 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     total = len(share) * sum(map(len, missing.values()))
     with tqdm(total=total, desc="evaluating", unit="sample", disable=not show or not total) as bar:
         for seed, wanted in missing.items():
-            draw = partial(some_samples, model.config, solver=solver, seed=seed)
+            draw = partial(some_samples, model.config, solver=solver, seed=seed, temperature=config.temperature)
             for w, swept in sweep(wanted, build, draw, index, cond, config.batch_size, bar.update):
                 seen = features.see(ranks.gathered(swept.samples, num), labels)
                 if any("bits" in measure.needs for measure in measures.values()):

@@ -2,6 +2,11 @@ r"""Integrators of the generative SDE for any diffusion.
 
 .. math:: dX = f(X, t)\, dt + g_t\, dW, \qquad f = u + \tfrac12 g^2 s = u - \frac{g^2}{2 \sigma} \hat\varepsilon.
 
+or, with factors on its two parts that bring samples nearer to the modes and leave the marginals of the path,
+
+.. math:: dX = \left[ u + \lambda\, \tfrac12 g^2 s \right] dt + \tau\, g\, dW, \qquad \lambda \ge 1 \ge \tau,
+
+which is what one tried before there was guidance: of a law that stays as it is, it makes :math:`p^{\lambda / \tau^2}`.
 Its noise is additive, which keeps the methods simple. With :math:`\Delta W = \int dW` and :math:`\Delta Z = \int W dt`
 over a step, which two standard normal numbers give,
 
@@ -14,7 +19,8 @@ over a step, which two standard normal numbers give,
     & \qquad \tilde X = X + \tfrac34 h f(X, t) + \tfrac32 g_s \tfrac{\Delta Z}{h}.
 
 Sources: Maruyama (1955); Kloeden & Platen (1992), Numerical Solution of Stochastic Differential Equations, chapters 10
-and 15; Rößler (2010), SIAM J. Numer. Anal. 48, table 6.1 (SRA1).
+and 15; Rößler (2010), SIAM J. Numer. Anal. 48, table 6.1 (SRA1); Ho & Salimans (2022), arXiv 2207.12598, section 1 (the
+factors on score and noise, and that they are no substitute for guidance).
 """
 
 import math
@@ -25,6 +31,7 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
+from ..paths import Path
 from .base import Solver, solvers
 from .diffusions import Diffusion, diffusions, pull
 from .runge_kutta import advance
@@ -37,6 +44,7 @@ class SDE(Solver):
     Args:
         diffusion: g: its name, or name and options, ``{"name": "sigma", "scale": 2.0}``.
         steps, grid, t_start, t_end: As for every solver.
+        score_scale, noise_scale: lambda and tau: 1 for the SDE; others for low temperatures, at least 0.
     """
 
     def __init__(
@@ -46,13 +54,27 @@ class SDE(Solver):
         grid: str | Mapping[str, Any] = "uniform",
         t_start: float | None = None,
         t_end: float | None = None,
+        score_scale: float = 1.0,
+        noise_scale: float = 1.0,
     ) -> None:
         super().__init__(steps, grid, t_start, t_end)
+        for name, scale in {"score_scale": score_scale, "noise_scale": noise_scale}.items():
+            if not 0 <= scale < math.inf:
+                raise ValueError(f"{name} is a factor of at least 0, 1 for the SDE of the field, not {scale}")
         self.diffusion: Diffusion = diffusions.choose(diffusion)
+        self.score_scale, self.noise_scale = score_scale, noise_scale
 
     def interval(self, field: Field) -> tuple[float, float]:
         start, end = self.diffusion.interval(field.path)
         return max(field.t_min, start), min(field.t_max, end)
+
+    def noise(self, path: Path, t: Tensor) -> Tensor:
+        """The factor of dW at ``t``."""
+        return self.noise_scale * self.diffusion(path, t)
+
+    def pull(self, path: Path, t: Tensor) -> Tensor:
+        """Minus the factor of the noise prediction in the drift at ``t``."""
+        return self.score_scale * pull(self.diffusion, path, t)
 
 
 @solvers.register("euler_maruyama")
@@ -65,8 +87,8 @@ class EulerMaruyama(SDE):
 
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor, noise: Wiener) -> Iterator[Tensor]:
         path, lengths = field.path, times.diff().tolist()
-        stds = (self.diffusion(path, times[:-1]) * times.diff().sqrt()).tolist()
-        pulls = pull(self.diffusion, path, times[:-1]).tolist()
+        stds = (self.noise(path, times[:-1]) * times.diff().sqrt()).tolist()
+        pulls = self.pull(path, times[:-1]).tolist()
         mine = not torch.is_grad_enabled()
         x = x.clone() if mine else x
         for n, (t, h, k, std) in enumerate(zip(times[:-1].to(x), lengths, pulls, stds, strict=True)):
@@ -86,7 +108,7 @@ class StochasticHeun(SDE):
     evaluations = property(lambda self: 2 * self.steps)
 
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor, noise: Wiener) -> Iterator[Tensor]:
-        g, k = self.diffusion(field.path, times).tolist(), pull(self.diffusion, field.path, times).tolist()
+        g, k = self.noise(field.path, times).tolist(), self.pull(field.path, times).tolist()
         at = times.to(x).unbind()
         for n, h in enumerate(times.diff().tolist()):
             dw = math.sqrt(h) * noise(n, x)
@@ -107,8 +129,8 @@ class SRA1(SDE):
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor, noise: Wiener) -> Iterator[Tensor]:
         lengths = times.diff()
         middle = times[:-1] + 0.75 * lengths
-        g, k = self.diffusion(field.path, times).tolist(), pull(self.diffusion, field.path, times).tolist()
-        inner = pull(self.diffusion, field.path, middle).tolist()
+        g, k = self.noise(field.path, times).tolist(), self.pull(field.path, times).tolist()
+        inner = self.pull(field.path, middle).tolist()
         at, between = times.to(x).unbind(), middle.to(x).unbind()
         for n, h in enumerate(lengths.tolist()):
             one, two = noise(n, x), noise(n, x, draw=1)
@@ -122,6 +144,6 @@ class SRA1(SDE):
 
 
 def drift(field: Field, x: Tensor, t: Tensor, cond: Tensor | None, k: float) -> Tensor:
-    """f, shape (B, *); k is the :func:`.pull` at ``t``."""
+    """f, shape (B, *); k is the pull at ``t``."""
     p = field(x, t, cond)
     return torch.sub(p.velocity, p.noise, alpha=k) if k else p.velocity

@@ -10,7 +10,7 @@ from .models import with_models
 from .options import TrainingOptions
 from .ranks import Ranks, joined
 from .run_folder import RunFolder
-from .samples import samples, some_samples
+from .samples import check_temperature, samples, some_samples
 from .train import train
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "build_dataset",
     "build_model",
     "check_seed",
+    "check_temperature",
     "checkpoint",
     "device_of",
     "joined",

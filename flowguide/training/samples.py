@@ -1,5 +1,7 @@
 """Samples of a trained run, from where it learnt to start: Gaussian noise, or a data set."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,7 @@ def samples(
     batch_size: int = 256,
     progress: bool = False,
     ranks: Ranks | None = None,
+    temperature: float = 1.0,
 ) -> Tensor:
     """As :func:`flowguide.sample`, for a run that may have a source: it then starts from the source's test split.
 
@@ -34,6 +37,7 @@ def samples(
         batch_size: Samples per evaluation of the field.
         progress: Show a progress bar.
         ranks: Who draws: each its share of the samples, and all of them get all. None for this process alone.
+        temperature: Factor on what samples start from; below 1 for fewer and more typical ones.
     Returns:
         Shape (num, *config.shape), on the field's device.
     Raises:
@@ -44,8 +48,17 @@ def samples(
     index = torch.arange(share.start, share.stop)
     cond = None if cond is None else cond[share.start : share.stop]
     progress = progress and ranks.first
-    drawn = some_samples(config, field, index, cond, solver, seed, batch_size=batch_size, progress=progress)
+    options = {"batch_size": batch_size, "progress": progress, "temperature": temperature}
+    drawn = some_samples(config, field, index, cond, solver, seed, **options)
     return ranks.gathered(drawn, num)
+
+
+def check_temperature(temperature: float) -> None:
+    """ValueError unless it is a factor that noise may have."""
+    if not 0 <= temperature < math.inf:
+        raise ValueError(
+            f"temperature is a factor of at least 0 on the noise that samples start from, not {temperature}"
+        )
 
 
 @torch.no_grad()
@@ -59,6 +72,7 @@ def some_samples(
     *,
     batch_size: int | None = None,
     progress: bool = False,
+    temperature: float = 1.0,
 ) -> Tensor:
     """The samples of a seed with the numbers ``index``, shape (B,), int64; otherwise as :func:`samples`.
 
@@ -68,6 +82,7 @@ def some_samples(
     if not len(index):
         return torch.empty(0, *config.shape, device=next(field.parameters()).device)
     start = None
+    first = float(solver.times(field)[0])
     if config.source is not None:
         if solver.stochastic:
             raise ValueError(
@@ -77,6 +92,10 @@ def some_samples(
         source = data.registry.build_from(config.source, split="test")
         chosen = (uniform((len(index), 1), seed, first=index, dtype=torch.float64)[:, 0] * len(source)).long()
         # As noise is: the path's scale at the first time, at which next to nothing is left of the data.
-        start = source[chosen] * float(field.path.sigma(solver.times(field)[0]))
+        start = source[chosen] * float(field.path.sigma(torch.tensor(first, dtype=torch.float64)))
+    elif temperature != 1:
+        device = next(field.parameters()).device
+        start = field.path.prior((len(index), *config.shape), seed, t=first, first=index, device=device)
+    start = None if start is None else temperature * start
     options = {"start": start, "first": index, "batch_size": batch_size, "progress": progress}
     return solvers.sample(field, (len(index), *config.shape), cond, solver, seed, **options)
