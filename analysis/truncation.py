@@ -21,7 +21,7 @@ from typing import Any
 
 from quality_curves import as_logarithm
 
-from flowguide import drawing, metrics
+from flowguide import drawing, metrics, solvers
 from flowguide.cli import script
 from flowguide.evaluation import EvaluateConfig, Row, evaluate, summarise
 
@@ -44,15 +44,19 @@ def truncation(settings: dict[str, Any], folder: Path) -> list[Row]:
         raise ValueError(f"families are settings of {', '.join(KNOBS)}, not of {', '.join(unknown) or 'nothing'}")
     config = EvaluateConfig.of(settings)
     plain = replace(config, guidance={**config.guidance, "w": 1.0})
-    rows: list[Row] = []
+    asked: list[tuple[str, float, EvaluateConfig]] = []
     for family, values in families.items():
         if not (isinstance(values, list) and values and all(isinstance(value, (int, float)) for value in values)):
             raise ValueError(f"families.{family} is a list of numbers, not {values!r}")
         for value in values:
-            print(f"{TITLES[family]} {value:g}", flush=True)
             chosen = KNOBS[family](plain, sde, float(value))
-            *points, real = evaluate(chosen, Path(config.home) / "evaluation", rule=f"{family} {value:g}")
-            rows += [{"family": family, "value": value, **point} for point in points]
+            solvers.registry.build_from(chosen.solver)  # now, for what is wrong to be said before anything is drawn
+            asked.append((family, value, chosen))
+    rows: list[Row] = []
+    for family, value, chosen in asked:
+        print(f"{TITLES[family]} {value:g}", flush=True)
+        *points, real = evaluate(chosen, Path(config.home) / "evaluation", rule=f"{family} {value:g}")
+        rows += [{"family": family, "value": value, **point} for point in points]
     rows.append({"family": None, "value": None, **real})
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "truncation.csv").open("w", newline="") as file:

@@ -166,7 +166,7 @@ def test_solvers_that_are_none(run: Path, words: str, sentence: str, capsys) -> 
         ("some", "rules must be 'every' or a list of rules"),
         ("[3]", "each of the rules is a name or a node"),
         ("[cgf]", "unknown guidance rule 'cgf'; did you mean 'cfg'"),
-        ("[{name: autoguidance, weak: no/where}]", "none of the rules could be measured"),
+        ("[{name: autoguidance, weak: no/where}]", "none of the curves could be measured"),
         ("[{name: cfg, ww: 3}]", "unknown option of guidance rule 'cfg': 'ww'"),
     ],
 )

@@ -60,7 +60,7 @@ def test_truncation(tmp_path: Path, capsys) -> None:
     assert len(set(first.values())) == 6
     for words, sentence in {
         "families={guidence: [1]}": "did you mean",
-        "families={start: [-1]}": "temperature is a factor on the noise",
+        "families={start: [-1]}": "temperature is a factor of at least 0",
         "families={noise: [-1]}": "noise_scale is a factor of at least 0",
     }.items():
         with pytest.raises(SystemExit):
