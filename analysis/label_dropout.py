@@ -1,7 +1,7 @@
 """Study what label dropout does: train at several probabilities, with one budget, and measure each against w.
 
     python analysis/label_dropout.py run=runs/label_dropout
-    python analysis/label_dropout.py run=runs/dropout recipe=moons 'words=["training.steps=500"]' 'trained=[0]'
+    python analysis/label_dropout.py run=runs/dropout recipe=digits 'words=["training.steps=500"]' 'trained=[0]'
 
 Each probability that a label is dropped is trained once for every seed of ``trained``, by 'flowguide train RECIPE
 --multirun'; runs that are there, whoever made them, are not trained again. Then every run is evaluated at every w: a
