@@ -58,6 +58,8 @@ def build_model(config: TrainConfig) -> nn.Module:
             raise ValueError(
                 f"{type(network).__name__} classifies noisy states: it needs the path whose states they are, path=..."
             )
+        if isinstance(network, networks.Autoencoder) and config.shape is not None:
+            network.latent_shape(config.shape)
         return network
     path = paths.registry.build_from(config.path)
     if noisy:
