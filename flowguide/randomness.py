@@ -49,14 +49,19 @@ def _rounds(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, ...]:
     return c0, c1, c2, c3
 
 
-def _words(shape: Sequence[int], seed: int, stream: int, first: int, device: torch.device | str | None) -> Tensor:
-    """Uniform words, shape (B, blocks, 4): row i belongs to sample ``first + i``."""
+def _words(
+    shape: Sequence[int], seed: int, stream: int, first: int | Tensor, device: torch.device | str | None
+) -> Tensor:
+    """Uniform words, shape (B, blocks, 4): row i belongs to sample ``first + i``, or to ``first[i]``."""
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**64:
         raise ValueError(f"a seed must be an integer in [0, 2^64), not {seed!r}")
     if len(shape) == 0:
         raise ValueError("the shape of random samples begins with the number of samples; got ()")
     blocks = -(-math.prod(shape[1:]) // 4)
-    sample = torch.arange(first, first + shape[0], dtype=torch.int64, device=device)[:, None]
+    if isinstance(first, Tensor):
+        sample = first.to(device=device, dtype=torch.int64)[:, None]
+    else:
+        sample = torch.arange(first, first + shape[0], dtype=torch.int64, device=device)[:, None]
     block = torch.arange(blocks, dtype=torch.int64, device=device)[None]
     counter = (block, torch.full_like(block, stream), sample & _WORD, sample >> 32)
     return torch.stack(philox(counter, (seed & _WORD, seed >> 32)), dim=-1)
@@ -99,11 +104,13 @@ def normal(
     seed: int,
     *,
     stream: int = 0,
-    first: int = 0,
+    first: int | Tensor = 0,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Standard normal numbers, one row per sample; arguments as for :func:`uniform`.
+
+    ``first`` may be the indices of all samples, int64, shape (B,), in place of that in row 0.
 
     The same numbers come out in float32 and in float64, up to rounding.
     """

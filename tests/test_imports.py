@@ -29,6 +29,7 @@ FLOORS = {
     "data": 3,
     "training": 4,
     "pretrained": 4,
+    "encoding": 5,
     "evaluation": 5,
     "drawing": 0,
     "cli": 6,

@@ -12,7 +12,8 @@ Images are kept as they are stored, one byte per channel and pixel, and become n
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -62,6 +63,7 @@ class Samples(ABC):
         attributes: What else is known of each sample, by name.
         flip: Whether a sample's mirror image is as good a sample, so that training may show either.
         law: The mixture that they are drawn from, if it is known: samples can then be held to it.
+        follows: Options of the data set that follow from what it found, and that a run keeps in its configuration.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Samples(ABC):
     attributes: Mapping[str, Attribute]
     flip: bool
     law: GaussianMixture | None = None
+    follows: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -2,7 +2,7 @@ r"""Autoencoders: images to latents of fewer numbers, and back.
 
 .. math:: q(z \mid x) = N\!\big( m(x),\, \mathrm{diag}\, s(x)^2 \big), \qquad \hat x = D(z),
 
-a Gaussian over latents for every image, and a decoder. A generative model is then trained on latents in place of images.
+a Gaussian over latents for every image, and a decoder. A generative model then learns latents in place of images.
 
 Source: Kingma & Welling (2014), arXiv 1312.6114; Rombach et al. (2022), arXiv 2112.10752.
 """

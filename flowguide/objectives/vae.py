@@ -10,8 +10,8 @@ with p = 1 or 2. No perceptual and no adversarial loss is part of it, and so the
 are blurred where those of Stable Diffusion's are not. At p = 2 this is the variational bound of a decoder with Gaussian
 noise of variance lambda / 2, over 2 D / lambda.
 
-Source: Kingma & Welling (2014), arXiv 1312.6114, appendix B; the weight, Higgins et al. (2017), beta-VAE, ICLR; a weight
-of 1e-6, Rombach et al. (2022), arXiv 2112.10752.
+Source: Kingma & Welling (2014), arXiv 1312.6114, appendix B; the weight, Higgins et al. (2017), beta-VAE, ICLR;
+1e-6, Rombach et al. (2022), arXiv 2112.10752.
 """
 
 from typing import Literal

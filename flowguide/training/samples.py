@@ -7,6 +7,7 @@ from .. import data, solvers
 from ..fields import Field
 from ..randomness import uniform
 from .config import TrainConfig
+from .decoding import Decoder
 from .ranks import Ranks
 
 
@@ -36,11 +37,14 @@ def samples(
         progress: Show a progress bar.
         ranks: Who draws: each its share of the samples, and all of them get all. None for this process alone.
     Returns:
-        Shape (num, *config.shape), on the field's device.
+        Shape (num, *config.shape), on the field's device; images, where the field's data are their latents.
     Raises:
-        ValueError: if a run with a source is to be sampled by an SDE solver.
+        ValueError: if a run with a source is to be sampled by an SDE solver, or latents cannot be decoded.
     """
     ranks = ranks or Ranks()
+    device, decoder = next(field.parameters()).device, getattr(getattr(field, "plain", field), "decoder", None)
+    if isinstance(decoder, Decoder):
+        decoder.open(device)  # now, before anything is drawn
     share = ranks.share(num)
     options = {"batch_size": batch_size, "progress": progress and ranks.first, "first": share.start}
     if config.source is not None:
@@ -54,7 +58,8 @@ def samples(
         # As noise is: the path's scale at the first time, at which next to nothing is left of the data.
         options["start"] = starts[chosen[share.start : share.stop]] * float(field.path.sigma(solver.times(field)[0]))
     if not share:  # more processes than samples
-        return ranks.gathered(torch.empty(0, *config.shape, device=next(field.parameters()).device), num)
+        none = torch.empty(0, *config.shape, device=device)
+        return ranks.gathered(none if decoder is None else decoder(none), num)
     cond = None if cond is None else cond[share.start : share.stop]
     drawn = solvers.sample(field, (len(share), *config.shape), cond, solver, seed, **options)
-    return ranks.gathered(drawn, num)
+    return ranks.gathered(drawn if decoder is None else decoder(drawn), num)

@@ -1,0 +1,228 @@
+"""Latents of both splits of a data set, in shards: written once, and what was written is not written again.
+
+A shard holds the latents of a range of the data set. It is written under another name and renamed when it is whole, and
+only then a note of it is; a run that was killed goes on with the first shard without a note.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .. import data, training
+from ..data import Samples
+from ..data.latent_folder import AUTOENCODER, Manifest, Shard, read_manifest
+from ..networks import Autoencoder
+from ..options import check_options
+from .shards import clear, finished, note, write_shard
+from .source import load_autoencoder
+
+log = logging.getLogger(__name__)
+
+SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
+
+
+@dataclass(frozen=True)
+class EncodeConfig:
+    """What ``recipes/base/encode.yaml`` may say, resolved.
+
+    Attributes:
+        autoencoder: A run folder or checkpoint; or a folder of diffusers, or its name on the hub.
+        out: Where the latents go.
+        data: Node of the data set to encode; None for the one that the autoencoder was trained on.
+        precision: Of the numbers that are kept.
+        shard_size: Samples of the data set in one file.
+        batch_size: Images that are encoded at once.
+        workers: Processes that read a data set that is not held in memory.
+        device, ema, imports: Where, with which weights (see :func:`flowguide.load`), with whose components.
+    """
+
+    autoencoder: str
+    out: str
+    data: Mapping[str, Any] | None = None
+    precision: Literal["float16", "float32"] = "float16"
+    shard_size: int = 4096
+    batch_size: int = 64
+    workers: int = 4
+    device: str = "auto"
+    ema: bool | float = True
+    imports: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name, least in {"shard_size": 1, "batch_size": 1, "workers": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "EncodeConfig":
+        """From nested settings; ValueError naming the first that is unknown, missing or of the wrong type."""
+        return cls(**check_options("the command", cls, (), settings))
+
+
+class Part(NamedTuple):
+    """One file: its split, its number there, and the samples of the data set that are to go into it."""
+
+    split: str
+    number: int
+    index: Tensor
+
+    @property
+    def file(self) -> str:
+        return f"{self.split}-{self.number:05d}.safetensors"
+
+
+def encode(config: EncodeConfig, show: bool = True) -> Manifest:
+    """Write the latents of a data set into ``config.out``, or what is missing there.
+
+    Args:
+        config: Of what, by what, how.
+        show: Show progress.
+    Returns:
+        The manifest of the folder.
+    Raises:
+        ValueError: if the autoencoder does not take such data, or the folder holds other latents.
+        Interrupted: on Ctrl-C; the same call goes on.
+    """
+    autoencoder = load_autoencoder(config.autoencoder, config.ema, config.device)
+    node = config.data or autoencoder.config.data
+    if not node:
+        raise ValueError(f"which data? {config.autoencoder} does not say what it was trained on: give data=...")
+    sets = {split: data.registry.build_from(node, split=split) for split in SPLITS}
+    manifest = _planned(config, node, autoencoder, sets)
+    folder = Path(config.out)
+    before = _before(folder, manifest)
+    parts = [
+        Part(split, number, index)
+        for split in SPLITS
+        for number, index in enumerate(torch.arange(manifest.counts[split]).split(config.shard_size))
+    ]
+    kept = {shard.file: shard for shards in before.values() for shard in shards if shard.is_in(folder)}
+    done = {part.file: kept.get(part.file) or finished(folder, part.file) for part in parts}
+    left = [part for part in parts if done[part.file] is None]
+    clear(folder, notes=bool(before) and not left)
+    if before and not left:
+        log.info("%s holds all latents already", folder)
+        return read_manifest(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if len(left) < len(parts):
+        log.info("%s: %d of %d files are there already", folder, len(parts) - len(left), len(parts))
+    for shard in kept.values():
+        note(folder, shard)
+    manifest.write(folder)
+    _copy(autoencoder, manifest, folder / AUTOENCODER)
+    try:
+        for part, rows in _parts(autoencoder, sets, left, config, show):
+            done[part.file] = write_shard(folder / part.file, rows)
+    except KeyboardInterrupt:
+        raise training.Interrupted("stopped; the same command goes on with the files that are missing") from None
+    shards = {split: [done[part.file] for part in parts if part.split == split] for split in SPLITS}
+    manifest = replace(manifest, shards=shards)
+    manifest.write(folder)
+    clear(folder, notes=True)
+    return manifest
+
+
+def _planned(
+    config: EncodeConfig, node: Mapping[str, Any], autoencoder: Autoencoder, sets: Mapping[str, Samples]
+) -> Manifest:
+    """What is to be written; ValueError if it cannot be."""
+    train = sets["train"]
+    try:
+        shape = autoencoder.latent_shape(train.shape)
+    except ValueError as error:
+        raise ValueError(f"{train.name} cannot be encoded: {error}") from None
+    return Manifest(
+        data=dict(node),
+        source=config.autoencoder,
+        autoencoder=autoencoder.digest,
+        precision=config.precision,
+        shard_size=config.shard_size,
+        counts={split: len(dataset) for split, dataset in sets.items()},
+        image_shape=list(train.shape),
+        shape=list(shape),
+        num_classes=train.num_classes,
+        classes=None if train.classes is None else list(train.classes),
+        attributes={name: list(each.names) for name, each in train.attributes.items()},
+        flip=train.flip,
+    )
+
+
+def _before(folder: Path, manifest: Manifest) -> Mapping[str, Sequence[Shard]]:
+    """The shards that a complete manifest in the folder lists; ValueError if it is of other latents."""
+    if not (folder / "manifest.json").is_file():
+        return {}
+    earlier = read_manifest(folder, complete=False)
+    if different := earlier.same_work(manifest):
+        raise ValueError(f"{folder} holds latents of {different}: choose another folder, out=..., or remove this one")
+    return earlier.shards
+
+
+def _copy(autoencoder: Autoencoder, manifest: Manifest, file: Path) -> None:
+    """A checkpoint of the autoencoder, as that of a run."""
+    settings = {**autoencoder.config.settings(), "shape": list(manifest.image_shape)}
+    tensors = {f"ema.{name}": tensor for name, tensor in autoencoder.state_dict().items()}
+    training.checkpoint.write(file, tensors, {"step": 0, "config": settings})
+
+
+@torch.no_grad()
+def _parts(
+    autoencoder: Autoencoder, sets: Mapping[str, Samples], parts: Sequence[Part], config: EncodeConfig, show: bool
+) -> Iterator[tuple[Part, dict[str, Any]]]:
+    """Each part with its rows: tensors by name, captions, and the squared error of what is held out."""
+    device = next(autoencoder.parameters()).device
+    total = sum(len(part.index) for part in parts)
+    with tqdm(total=total, desc="encoding", unit="image", disable=None if show else True) as bar:
+        for split, dataset in sets.items():
+            ours = [part for part in parts if part.split == split]
+            chunks = [(part, index) for part in ours for index in part.index.split(config.batch_size)]
+            choose: Callable[[int], Tensor] = lambda step, chunks=chunks: chunks[step][1]  # noqa: E731
+            feed = data.batches(dataset, choose, 0, len(chunks), device, config.workers)
+            rows: list[dict[str, Tensor]] = []
+            for (part, index), (images, labels) in zip(chunks, feed, strict=True):
+                failed = getattr(dataset, "failed", {})  # another sample is in the place of one that cannot be read
+                good = torch.tensor([number not in failed for number in index.tolist()])
+                images, mirrored = images[good.to(device)], dataset.flip and split == "train"
+                found = _latents(autoencoder, images, mirrored, getattr(torch, config.precision))
+                if split == "test":
+                    found["squared_error"] = squared_error(autoencoder, images, found["mean"])[None]
+                found["index"] = index[good]
+                if labels is not None:
+                    found["labels"] = labels[good.to(labels.device)].cpu()
+                rows.append(found)
+                bar.update(len(index))
+                if int(index[-1]) == int(part.index[-1]):
+                    together: dict[str, Any] = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+                    rows = []
+                    yield part, _described(together, dataset)
+
+
+def _latents(autoencoder: Autoencoder, images: Tensor, mirrored: bool, precision: torch.dtype) -> dict[str, Tensor]:
+    """Means and standard deviations as they are kept, of images and of their mirror images."""
+    found = {}
+    for prefix, each in (("", images), ("mirrored.", images.flip(-1)))[: 1 + mirrored]:
+        mean, std = autoencoder.encode(each)
+        found |= {f"{prefix}mean": mean.to(precision).cpu(), f"{prefix}std": std.to(precision).cpu()}
+    if not all(each.isfinite().all() for each in found.values()):
+        hint = "; take precision=float32" if precision is torch.float16 else ""
+        raise ValueError(f"there are latents that are not finite in {str(precision).removeprefix('torch.')}{hint}")
+    return found
+
+
+def squared_error(autoencoder: Autoencoder, images: Tensor, latents: Tensor) -> Tensor:
+    """The sum of the squared errors of all pixels, in [-1, 1], of images decoded from latents; shape (), float64."""
+    decoded = autoencoder.decode(latents.to(images.device).float()).clamp(-1, 1)
+    return (decoded - images).square().sum(dtype=torch.float64).cpu()
+
+
+def _described(rows: dict[str, Any], dataset: Samples) -> dict[str, Any]:
+    """With what else is known of the samples."""
+    index = rows["index"]
+    rows |= {f"attribute.{name}": each.values[index] for name, each in dataset.attributes.items()}
+    if dataset.captions is not None:
+        rows["captions"] = [dataset.captions[number] for number in index.tolist()]
+    return rows
