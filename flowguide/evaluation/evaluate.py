@@ -13,7 +13,7 @@ from tqdm import tqdm
 from .. import guidance, metrics, solvers
 from ..metrics import Seen
 from ..options import check_options
-from ..training import Ranks, check_seed, joined, load_generative, samples, with_models
+from ..training import Ranks, check_seed, joined, load_generative, pixel_data, samples, with_models
 from .checks import check_needs, check_reference
 from .counted import Evaluations
 from .digest import digest_of, digest_of_tensors
@@ -126,8 +126,9 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     rules = {label: guidance.registry.build_from(_weighted(node, w), model) for label, w in weights.items()}
     one = next(iter(rules.values()))
     num_classes = one.num_classes
-    setting = Setting.of(config.reference or model.config.data, config.classifier, config.device, show)
-    check_reference(setting.train, tuple(model.config.shape), num_classes, config.run)
+    node, shape = pixel_data(model.config)
+    setting = Setting.of(config.reference or node, config.classifier, config.device, show)
+    check_reference(setting.train, shape, num_classes, config.run)
     features = all_features.build_from(config.features, setting)
     check_needs(measures, features, config.features["name"], num_classes)
     real = reference_of(features)
