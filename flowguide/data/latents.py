@@ -61,7 +61,7 @@ class Latents(Samples):
     @property
     def classes(self) -> Sequence[str] | None:
         """What the labels are called."""
-        return self.manifest.classes
+        return None if self.manifest.classes is None else tuple(self.manifest.classes)
 
     def __len__(self) -> int:
         return sum(len(each[name]) for each in self.tensors for name in ("mean", "mirrored.mean") if name in each)

@@ -92,6 +92,11 @@ class AutoencoderKL(Autoencoder):
         autoencoder.model.load_state_dict(found.state_dict())
         return autoencoder.eval()
 
+    @classmethod
+    def options_for(cls, shape: Sequence[int], num_classes: int | None) -> dict[str, Any]:
+        diffusers()  # to say so before anything is read or written
+        return super().options_for(shape, num_classes)
+
     @property
     def node(self) -> dict[str, Any]:
         """What builds it anew, without its weights."""
