@@ -173,11 +173,11 @@ def _encode(words: Sequence[str]) -> None:
     words = list(words)
     if words and ("=" not in words[0] or Path(words[0]).exists()) and not words[0].startswith("-"):
         words[0] = f"autoencoder={_quoted(words[0])}"
+    example = "flowguide encode runs/glyphs_vae out=runs/glyphs_latents"
     if not any(word.startswith("autoencoder=") for word in words):
-        raise ValueError(
-            "which autoencoder? Name a run of one, or a folder of diffusers, for example: flowguide encode "
-            "runs/glyphs_vae out=runs/glyphs_latents"
-        )
+        raise ValueError(f"which autoencoder? Name a run of one, or a folder of diffusers, for example: {example}")
+    if not any(word.startswith("out=") for word in words):
+        raise ValueError(f"out=... is missing, the folder where the latents go, for example: {example}")
     launch(commands.encode, "base/encode", words)
 
 
