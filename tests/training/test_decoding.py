@@ -112,7 +112,7 @@ def test_without_its_folder_a_field_still_predicts(where: Path, tmp_path: Path) 
     shutil.rmtree(tmp_path / "latents")
     field = fg.load(tmp_path / "run", device="cpu")
     assert fg.sample(field, (2, *field.shape), torch.tensor([0, 1])).isfinite().all()
-    with pytest.raises(ValueError, match="there is no folder .*latents"):
+    with pytest.raises(ValueError, match=r"there is no folder .*latents"):
         drawn(field, field.config)
 
 
