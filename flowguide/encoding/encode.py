@@ -79,6 +79,8 @@ class Part(NamedTuple):
 def encode(config: EncodeConfig, show: bool = True) -> Manifest:
     """Write the latents of a data set into ``config.out``, or what is missing there.
 
+    Under ``torchrun`` each process writes its share of the files.
+
     Args:
         config: Of what, by what, how.
         show: Show progress.
@@ -88,6 +90,11 @@ def encode(config: EncodeConfig, show: bool = True) -> Manifest:
         ValueError: if the autoencoder does not take such data, or the folder holds other latents.
         Interrupted: on Ctrl-C; the same call goes on.
     """
+    with training.joined() as ranks:
+        return _encode(replace(config, device=ranks.device(config.device)), show and ranks.first, ranks)
+
+
+def _encode(config: EncodeConfig, show: bool, ranks: training.Ranks) -> Manifest:
     autoencoder = load_autoencoder(config.autoencoder, config.ema, config.device)
     node = config.data or autoencoder.config.data
     if not node:
@@ -102,28 +109,34 @@ def encode(config: EncodeConfig, show: bool = True) -> Manifest:
         for number, index in enumerate(torch.arange(manifest.counts[split]).split(config.shard_size))
     ]
     kept = {shard.file: shard for shards in before.values() for shard in shards if shard.is_in(folder)}
-    done = {part.file: kept.get(part.file) or finished(folder, part.file) for part in parts}
-    left = [part for part in parts if done[part.file] is None]
-    clear(folder, notes=bool(before) and not left)
+    left = [part for part in parts if part.file not in kept and finished(folder, part.file) is None]
+    ranks.wait()  # for all to have looked before anything is written
+    if ranks.first:
+        clear(folder, notes=bool(before) and not left)
     if before and not left:
         log.info("%s holds all latents already", folder)
         return read_manifest(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if len(left) < len(parts):
-        log.info("%s: %d of %d files are there already", folder, len(parts) - len(left), len(parts))
-    for shard in kept.values():
-        note(folder, shard)
-    manifest.write(folder)
-    _copy(autoencoder, manifest, folder / AUTOENCODER)
+    if ranks.first:
+        folder.mkdir(parents=True, exist_ok=True)
+        if len(left) < len(parts):
+            log.info("%s: %d of %d files are there already", folder, len(parts) - len(left), len(parts))
+        for shard in kept.values():
+            note(folder, shard)
+        manifest.write(folder)
+        _copy(autoencoder, manifest, folder / AUTOENCODER)
+    ranks.wait()
     try:
-        for part, rows in _parts(autoencoder, sets, left, config, show):
-            done[part.file] = write_shard(folder / part.file, rows)
+        for part, rows in _parts(autoencoder, sets, left[ranks.rank :: ranks.world], config, show):
+            write_shard(folder / part.file, rows)
     except KeyboardInterrupt:
         raise training.Interrupted("stopped; the same command goes on with the files that are missing") from None
-    shards = {split: [done[part.file] for part in parts if part.split == split] for split in SPLITS}
+    ranks.wait()
+    shards = {split: [finished(folder, part.file) for part in parts if part.split == split] for split in SPLITS}
     manifest = replace(manifest, shards=shards)
-    manifest.write(folder)
-    clear(folder, notes=True)
+    ranks.wait()  # for all to have read the notes
+    if ranks.first:
+        manifest.write(folder)
+        clear(folder, notes=True)
     return manifest
 
 

@@ -62,7 +62,8 @@ def finished(folder: Path, name: str) -> Shard | None:
 
 def clear(folder: Path, notes: bool = False) -> None:
     """Remove what a process that was killed had begun to write; and the notes, once the manifest holds them all."""
-    for pattern in (".*.part", *(("train-?????*.json", "test-?????*.json") if notes else ())):
+    # Safetensors, too, writes under a name of its own first: .tmpXXXXXX.
+    for pattern in (".*.part", ".tmp*", *(("train-?????*.json", "test-?????*.json") if notes else ())):
         for file in folder.glob(pattern):
             file.unlink()
 

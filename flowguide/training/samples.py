@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from .. import data, solvers
-from ..fields import Field
+from ..fields import Field, LatentField
+from ..guidance import Guidance
 from ..randomness import uniform
 from .config import TrainConfig
 from .decoding import Decoder
@@ -42,7 +43,8 @@ def samples(
         ValueError: if a run with a source is to be sampled by an SDE solver, or latents cannot be decoded.
     """
     ranks = ranks or Ranks()
-    device, decoder = next(field.parameters()).device, getattr(getattr(field, "plain", field), "decoder", None)
+    plain, device = field.plain if isinstance(field, Guidance) else field, next(field.parameters()).device
+    decoder = plain.decoder if isinstance(plain, LatentField) else None
     if isinstance(decoder, Decoder):
         decoder.open(device)  # now, before anything is drawn
     share = ranks.share(num)

@@ -1,12 +1,18 @@
 """The way from images to latents to samples, on the command line."""
 
 import json
+import re
+import runpy
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 from command_line import Run
 from PIL import Image
 from safetensors.torch import load_file
+
+import flowguide as fg
 
 DATA = ["data.size=8", "data.letters=ABC", "data.count=60", "data.test_count=30"]
 TINY = ["training.steps=3", "training.batch_size=8", "device=cpu"]
@@ -44,6 +50,19 @@ def test_from_images_to_latents_to_samples(latents: Run) -> None:
     assert "classifier of glyphs" in row["features"]
 
 
+def test_the_page_on_latents_is_right(latents: Run) -> None:
+    """Its lines compose, and its Python runs."""
+    page = (Path(fg.__file__).parent.parent / "docs" / "latent.md").read_text()
+    lines = re.findall(r"^    flowguide train ([^#\n]+)", page.replace("\\\n", " "), re.MULTILINE)
+    assert len(lines) >= 4
+    for line in lines:
+        assert latents("train", *shlex.split(line), "--cfg", "job").code == 0, line
+    assert latents(*FIELD).code == 0
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    Path("example.py").write_text(example)
+    assert runpy.run_path("example.py")["images"].shape == (16, 3, 8, 8)
+
+
 def test_mistakes_are_sentences(latents: Run) -> None:
     for words, sentence in (
         (["encode"], "which autoencoder? Name a run of one"),
@@ -64,8 +83,6 @@ def test_mistakes_are_sentences(latents: Run) -> None:
 
 
 def test_without_diffusers_the_extra_is_named(latents: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "diffusers", None)
     for words in (
         ["train", "glyphs_vae", "network=autoencoder_kl", "network.widths=[8,8]", *DATA, "run=runs/kl"],

@@ -69,6 +69,7 @@ def test_it_goes_on_where_it_was_stopped(
         if len(written) in (2, 4) and not file.with_suffix(".stopped").exists():
             file.with_suffix(".stopped").touch()
             (file.parent / f".{file.name}.part").write_bytes(b"half")
+            (file.parent / ".tmpAbC123").write_bytes(b"half")
             raise KeyboardInterrupt
         written.append(file.name)
         return write(file, rows)
@@ -99,21 +100,18 @@ def test_a_file_that_is_gone_or_damaged_is_made_again(whole: Path, autoencoder: 
 
 @pytest.mark.slow
 def test_an_encoding_that_is_killed_ten_times_is_the_same(tmp_path: Path, autoencoder: Path) -> None:
+    """By kill -9, at any moment; and so is one that two processes share, and that is killed twice."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
     kills = {}
-    for kind, number in (("whole", 0), ("killed", 10)):
-        words = [
-            sys.executable,
-            str(TESTS / "killed_encodings.py"),
-            str(tmp_path / kind),
-            str(autoencoder),
-            str(number),
-        ]
+    for kind, number, world in (("whole", 0, 1), ("killed", 10, 1), ("shared", 2, 2)):
+        words = [str(TESTS / "killed_encodings.py"), tmp_path / kind, autoencoder, number, world]
+        words = [sys.executable, *map(str, words)]
         ended = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
         assert ended.returncode == 0, ended.stderr
         kills[kind] = ended.stdout.split()
     assert len(set(kills["killed"])) > 3, "killed at several places"
-    assert files(tmp_path / "killed" / "latents") == files(tmp_path / "whole" / "latents")
+    for kind in ("killed", "shared"):
+        assert files(tmp_path / kind / "latents") == files(tmp_path / "whole" / "latents")
     manifest = read_manifest(tmp_path / "killed" / "latents")
     rows = [load_file(tmp_path / "killed" / "latents" / shard.file) for shard in manifest.shards["train"]]
     assert torch.cat([each["index"] for each in rows]).tolist() == list(range(manifest.counts["train"]))
