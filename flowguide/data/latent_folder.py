@@ -25,8 +25,7 @@ from typing import Any
 from ..digest import digest_of
 
 FORMAT = 1
-AUTOENCODER = "autoencoder.safetensors"
-_MANIFEST = "manifest.json"
+AUTOENCODER, MANIFEST = "autoencoder.safetensors", "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write it, at once."""
-        write_json(folder / _MANIFEST, {"format": FORMAT, "complete": bool(self.shards), **asdict(self)})
+        write_json(folder / MANIFEST, {"format": FORMAT, "complete": bool(self.shards), **asdict(self)})
 
 
 def read_manifest(folder: Path, complete: bool = True) -> Manifest:
@@ -184,9 +183,9 @@ def read_manifest(folder: Path, complete: bool = True) -> Manifest:
     Raises:
         ValueError: if there is none, it is not finished, or it cannot be read.
     """
-    file = folder / _MANIFEST
+    file = folder / MANIFEST
     if not file.is_file():
-        raise ValueError(f"{folder} holds no latents: there is no {_MANIFEST}; 'flowguide encode' writes such a folder")
+        raise ValueError(f"{folder} holds no latents: there is no {MANIFEST}; 'flowguide encode' writes such a folder")
     try:
         values = json.loads(file.read_text())
         version, finished = values.pop("format"), values.pop("complete")

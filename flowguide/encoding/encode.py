@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .. import data, training
 from ..data import Samples
-from ..data.latent_folder import AUTOENCODER, Manifest, Shard, read_manifest
+from ..data.latent_folder import AUTOENCODER, MANIFEST, Manifest, Shard, read_manifest
 from ..networks import Autoencoder
 from ..options import check_options
 from .shards import clear, finished, note, write_shard
@@ -167,7 +167,9 @@ def _planned(
 
 def _before(folder: Path, manifest: Manifest) -> Mapping[str, Sequence[Shard]]:
     """The shards that a complete manifest in the folder lists; ValueError if it is of other latents."""
-    if not (folder / "manifest.json").is_file():
+    if not (folder / MANIFEST).is_file():
+        if folder.exists() and any(file.name != f".{MANIFEST}.part" for file in folder.iterdir()):
+            raise ValueError(f"{folder} is not empty, and holds no latents: choose another folder, out=...")
         return {}
     earlier = read_manifest(folder, complete=False)
     if different := earlier.same_work(manifest):

@@ -21,7 +21,7 @@ def write_shard(file: Path, rows: Mapping[str, Any]) -> Shard:
     """
     from safetensors.torch import save_file
 
-    tensors = {name: each for name, each in rows.items() if name not in ("captions", "squared_error")}
+    tensors = {name: each.contiguous() for name, each in rows.items() if name not in ("captions", "squared_error")}
     error = float(rows["squared_error"].sum()) if "squared_error" in rows else None
     part = file.with_name(f".{file.name}.part")
     save_file(tensors, part, {"captions": json.dumps(rows["captions"])} if "captions" in rows else None)

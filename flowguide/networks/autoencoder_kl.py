@@ -82,7 +82,8 @@ class AutoencoderKL(Autoencoder):
             config = kind.load_config(place)
             if config.get("_class_name") != "AutoencoderKL":
                 raise ValueError(f"it holds a {config.get('_class_name')}, and not an AutoencoderKL")
-            found, loaded = kind.from_pretrained(place, use_safetensors=True, output_loading_info=True)
+            options = {"use_safetensors": True, "low_cpu_mem_usage": False, "output_loading_info": True}
+            found, loaded = kind.from_pretrained(place, **options)
             if wrong := [*loaded["missing_keys"], *loaded["unexpected_keys"], *loaded["mismatched_keys"]]:
                 raise ValueError(f"its tensors are not those of its config.json: {wrong[0]}, and {len(wrong) - 1} more")
         except (OSError, ValueError, RuntimeError) as error:

@@ -7,8 +7,8 @@ For an image of D numbers, and latents :math:`z = m(x) + s(x) \varepsilon`,
     \mathrm{KL} = \frac12 \sum_j \big( m_j^2 + s_j^2 - 1 - \log s_j^2 \big),
 
 with p = 1 or 2. No perceptual and no adversarial loss is part of it, and so the reconstructions of small autoencoders
-are blurred where those of Stable Diffusion's are not. At p = 2 this is the variational bound of a decoder with Gaussian
-noise of variance lambda / 2, over 2 D / lambda.
+are blurred where those of Stable Diffusion's are not. At p = 2 this is, but for a constant, lambda / D times the
+variational bound on the negative log-likelihood under Gaussian noise of variance lambda / 2 in every pixel.
 
 Source: Kingma & Welling (2014), arXiv 1312.6114, appendix B; the weight, Higgins et al. (2017), beta-VAE, ICLR;
 1e-6, Rombach et al. (2022), arXiv 2112.10752.

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -149,6 +150,11 @@ def test_what_cannot_be_encoded_is_refused_before_anything_is_written(tmp_path: 
         with pytest.raises(ValueError, match=sentence):
             encoded(tmp_path, autoencoder, **changes)
     assert not (tmp_path / "latents").exists()
+    (tmp_path / "latents").mkdir()
+    (tmp_path / "latents" / ".tmp_of_mine").touch()
+    with pytest.raises(ValueError, match="latents is not empty, and holds no latents"):
+        encoded(tmp_path, autoencoder)
+    assert list(files(tmp_path / "latents")) == [".tmp_of_mine"]
 
 
 def test_another_work_in_the_same_folder_is_refused(tmp_path: Path, autoencoder: Path) -> None:
@@ -172,3 +178,18 @@ def test_latents_too_large_for_half_precision_say_so(tmp_path: Path) -> None:
     training.checkpoint.write(file, tensors, training.checkpoint.read_meta(file))
     with pytest.raises(ValueError, match="not finite in float16; take precision=float32"):
         encoded(tmp_path, folder)
+
+
+def test_a_folder_of_diffusers_encodes_and_decodes(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    kind = fg.networks.registry.get("autoencoder_kl")
+    theirs = kind(channels=3, latent_channels=2, widths=[4, 4], groups=2).eval()
+    theirs.model.save_pretrained(tmp_path / "vae")
+    manifest = encoded(tmp_path, tmp_path / "vae", precision="float32")
+    assert (manifest.autoencoder, manifest.shape) == (theirs.digest, [2, 4, 4])
+    images = fg.data.registry.build_from(DATA).samples
+    latents = fg.data.build("latents", folder=str(tmp_path / "latents")).samples
+    shutil.rmtree(tmp_path / "vae")  # the folder of latents has all that it takes
+    decoded = training.Decoder(tmp_path / "latents")(latents)
+    torch.testing.assert_close(decoded, theirs(images).images.clamp(-1, 1), rtol=1e-3, atol=1e-4)
