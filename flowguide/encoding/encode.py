@@ -5,26 +5,23 @@ only then a note of it is; a run that was killed goes on with the first shard wi
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from .. import data, training
 from ..data import Samples
 from ..data.latent_folder import AUTOENCODER, MANIFEST, Manifest, Shard, read_manifest
 from ..networks import Autoencoder
 from ..options import check_options
+from .rows import SPLITS, Part, encoded_parts
 from .shards import clear, finished, note, write_shard
 from .source import load_autoencoder
 
 log = logging.getLogger(__name__)
-
-SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -62,18 +59,6 @@ class EncodeConfig:
     def of(cls, settings: Mapping[str, Any]) -> "EncodeConfig":
         """From nested settings; ValueError naming the first that is unknown, missing or of the wrong type."""
         return cls(**check_options("the command", cls, (), settings))
-
-
-class Part(NamedTuple):
-    """One file: its split, its number there, and the samples of the data set that are to go into it."""
-
-    split: str
-    number: int
-    index: Tensor
-
-    @property
-    def file(self) -> str:
-        return f"{self.split}-{self.number:05d}.safetensors"
 
 
 def encode(config: EncodeConfig, show: bool = True) -> Manifest:
@@ -126,7 +111,9 @@ def _encode(config: EncodeConfig, show: bool, ranks: training.Ranks) -> Manifest
         _copy(autoencoder, manifest, folder / AUTOENCODER)
     ranks.wait()
     try:
-        for part, rows in _parts(autoencoder, sets, left[ranks.rank :: ranks.world], config, show):
+        ours, precision = left[ranks.rank :: ranks.world], getattr(torch, config.precision)
+        sizes = {"batch_size": config.batch_size, "workers": config.workers, "show": show}
+        for part, rows in encoded_parts(autoencoder, sets, ours, precision, **sizes):
             write_shard(folder / part.file, rows)
     except KeyboardInterrupt:
         raise training.Interrupted("stopped; the same command goes on with the files that are missing") from None
@@ -182,62 +169,3 @@ def _copy(autoencoder: Autoencoder, manifest: Manifest, file: Path) -> None:
     settings = {**autoencoder.config.settings(), "shape": list(manifest.image_shape)}
     tensors = {f"ema.{name}": tensor for name, tensor in autoencoder.state_dict().items()}
     training.checkpoint.write(file, tensors, {"step": 0, "config": settings})
-
-
-@torch.no_grad()
-def _parts(
-    autoencoder: Autoencoder, sets: Mapping[str, Samples], parts: Sequence[Part], config: EncodeConfig, show: bool
-) -> Iterator[tuple[Part, dict[str, Any]]]:
-    """Each part with its rows: tensors by name, captions, and the squared error of what is held out."""
-    device = next(autoencoder.parameters()).device
-    total = sum(len(part.index) for part in parts)
-    with tqdm(total=total, desc="encoding", unit="image", disable=None if show else True) as bar:
-        for split, dataset in sets.items():
-            ours = [part for part in parts if part.split == split]
-            chunks = [(part, index) for part in ours for index in part.index.split(config.batch_size)]
-            choose: Callable[[int], Tensor] = lambda step, chunks=chunks: chunks[step][1]  # noqa: E731
-            feed = data.batches(dataset, choose, 0, len(chunks), device, config.workers)
-            rows: list[dict[str, Tensor]] = []
-            for (part, index), (images, labels) in zip(chunks, feed, strict=True):
-                failed = getattr(dataset, "failed", {})  # another sample is in the place of one that cannot be read
-                good = torch.tensor([number not in failed for number in index.tolist()])
-                images, mirrored = images[good.to(device)], dataset.flip and split == "train"
-                found = _latents(autoencoder, images, mirrored, getattr(torch, config.precision))
-                if split == "test":
-                    found["squared_error"] = squared_error(autoencoder, images, found["mean"])[None]
-                found["index"] = index[good]
-                if labels is not None:
-                    found["labels"] = labels[good.to(labels.device)].cpu()
-                rows.append(found)
-                bar.update(len(index))
-                if int(index[-1]) == int(part.index[-1]):
-                    together: dict[str, Any] = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-                    rows = []
-                    yield part, _described(together, dataset)
-
-
-def _latents(autoencoder: Autoencoder, images: Tensor, mirrored: bool, precision: torch.dtype) -> dict[str, Tensor]:
-    """Means and standard deviations as they are kept, of images and of their mirror images."""
-    found = {}
-    for prefix, each in (("", images), ("mirrored.", images.flip(-1)))[: 1 + mirrored]:
-        mean, std = autoencoder.encode(each)
-        found |= {f"{prefix}mean": mean.to(precision).cpu(), f"{prefix}std": std.to(precision).cpu()}
-    if not all(each.isfinite().all() for each in found.values()):
-        hint = "; take precision=float32" if precision is torch.float16 else ""
-        raise ValueError(f"there are latents that are not finite in {str(precision).removeprefix('torch.')}{hint}")
-    return found
-
-
-def squared_error(autoencoder: Autoencoder, images: Tensor, latents: Tensor) -> Tensor:
-    """The sum of the squared errors of all pixels, in [-1, 1], of images decoded from latents; shape (), float64."""
-    decoded = autoencoder.decode(latents.to(images.device).float()).clamp(-1, 1)
-    return (decoded - images).square().sum(dtype=torch.float64).cpu()
-
-
-def _described(rows: dict[str, Any], dataset: Samples) -> dict[str, Any]:
-    """With what else is known of the samples."""
-    index = rows["index"]
-    rows |= {f"attribute.{name}": each.values[index] for name, each in dataset.attributes.items()}
-    if dataset.captions is not None:
-        rows["captions"] = [dataset.captions[number] for number in index.tolist()]
-    return rows
