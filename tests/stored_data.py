@@ -113,6 +113,13 @@ def write_hf(folder: Path, count: int = 240) -> dict[str, Any]:
     return {"path": str(folder), "size": 8, "test_share": 0.5}
 
 
+def write_latents(folder: Path) -> dict[str, Any]:
+    from encoded import DATA, encoded
+
+    encoded(folder, data={**DATA, "count": 150, "test_count": 120})
+    return {"folder": str(folder / "latents")}
+
+
 # Set -> what writes its files into a folder and says with which options they are read.
 WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "image_folder": write_images,
@@ -120,4 +127,5 @@ WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "mnist": write_mnist,
     "array": write_array,
     "hf": write_hf,
+    "latents": write_latents,
 }

@@ -1,4 +1,4 @@
-"""The command line: ``flowguide train | sample | evaluate | ema | import | list``.
+"""The command line: ``flowguide train | sample | evaluate | ema | encode | import | list``.
 
 ``main`` reads the command; ``recipes`` composes its configuration with hydra; ``commands`` does the work.
 """

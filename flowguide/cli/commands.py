@@ -66,6 +66,7 @@ class SampleConfig:
 def train(settings: dict[str, Any], folder: Path) -> None:
     """Train, and say what to do next."""
     from ..evaluation import watcher
+    from ..networks import Autoencoder
 
     shown = _relative(folder)
     show = not settings.pop("quiet", False)
@@ -81,6 +82,8 @@ def train(settings: dict[str, Any], folder: Path) -> None:
         print(f"next:    flowguide sample {shown}    or    flowguide evaluate {shown}")
     elif isinstance(model, Posterior):
         print(f"next:    flowguide sample RUN guidance=classifier guidance.classifier={shown}")
+    elif isinstance(model, Autoencoder):
+        print(f"next:    flowguide encode {shown} out=runs/latents")
 
 
 def sample(settings: dict[str, Any], folder: Path) -> None:
@@ -100,10 +103,10 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
         if config.guidance is not None:
             field = guidance.registry.build_from(training.with_models(config.guidance, model, config.ema), model)
         labels = conditions(config.cond, config.num, field.num_classes)
-        shape = tuple(model.config.shape)
         options = {"batch_size": config.batch_size, "progress": True, "ranks": ranks}
         options["temperature"] = config.temperature
         samples = training.samples(model.config, field, config.num, labels, solver, config.seed, **options).cpu()
+        shape = tuple(samples.shape[1:])  # of images, where the model is one of latents
     if not ranks.first:
         return
 
@@ -120,6 +123,21 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
     else:
         written = str(_relative(file))
     print(f"{config.num} samples, {solver.evaluations} evaluations of the field: {written}")
+
+
+def encode(settings: dict[str, Any], folder: Path) -> None:
+    """Write the latents of a data set, and say how good the autoencoder is and what to do next."""
+    from ..encoding import EncodeConfig
+    from ..encoding import encode as write
+
+    config = EncodeConfig.of(settings)
+    manifest = write(config)
+    counts = " and ".join(
+        f"{sum(shard.samples for shard in shards)} to {split}" for split, shards in manifest.shards.items()
+    )
+    print(f"encoded: {config.out}: {counts}, {'x'.join(map(str, manifest.shape))} numbers each")
+    print(f"held-out images are reconstructed with a PSNR of {manifest.psnr:.2f} dB")
+    print(f"next:    flowguide train glyphs_latent_dit data.folder={config.out}    (or a recipe of your own)")
 
 
 def evaluate(settings: dict[str, Any], folder: Path) -> None:

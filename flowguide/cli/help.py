@@ -7,6 +7,7 @@ flowguide: guided flow-matching and score-SDE generative models
   flowguide sample RUN [setting=value ...]        draw samples from it   -> RUN/samples
   flowguide evaluate RUN [setting=value ...]      measure it against w   -> RUN/evaluation
   flowguide ema RUN --sigma-rel 0.05              average its weights over another length
+  flowguide encode AUTOENCODER out=...            write the latents of a data set, to train on
   flowguide import FILE format=... out=...        make a run of a published model
   flowguide list [KIND]                           what there is to choose from
   flowguide COMMAND --help                        more about one of them
@@ -126,6 +127,27 @@ for example:
   python analysis/quality_vs_w.py runs/digits 'ema=[0.03,0.05,0.1,0.2]'
 """
 
+ENCODE = """\
+flowguide encode AUTOENCODER out=FOLDER [setting=value ...]
+
+Write the latents of a data set, both splits, once; then train on them with data=latents data.folder=FOLDER. AUTOENCODER
+is a run folder of an autoencoder, or a folder of diffusers' AutoencoderKL, or its name on the Hugging Face hub
+(pip install 'flowguide[latent]'). FOLDER holds mean and standard deviation of all latents, those of mirror images too
+if the data set has flip=true, labels and captions, statistics, checksums, and a copy of the autoencoder to decode with.
+The same command goes on with an encoding that was interrupted. What is printed is how well held-out images are
+reconstructed: the PSNR in dB.
+
+which data               data=image_folder data.folder=photos data.size=256 data.flip=true
+                         default: the data that the autoencoder was trained on
+how they are kept        precision=float16 (or float32) shard_size=4096 (samples in one file)
+the rest                 batch_size=64 device=cuda ema=true workers=4 imports=[my_module]
+
+for example:
+  flowguide encode runs/glyphs_vae out=runs/glyphs_latents
+  flowguide encode stabilityai/sd-vae-ft-mse out=runs/photo_latents data=image_folder data.folder=photos data.size=256
+  flowguide train glyphs_latent_dit data.folder=runs/glyphs_latents
+"""
+
 IMPORT = """\
 flowguide import FILE format=FORMAT out=RUN [option=value ...]
 
@@ -167,6 +189,7 @@ def of(command: str) -> str:
     from .listing import KINDS
     from .recipes import names
 
-    texts = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "ema": EMA, "import": IMPORT, "list": LIST}
+    texts = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "ema": EMA}
+    texts |= {"encode": ENCODE, "import": IMPORT, "list": LIST}
     kinds = textwrap.fill(", ".join(KINDS), 100, subsequent_indent=" " * len("kinds: "))
     return texts[command].format(recipes=textwrap.fill(", ".join(names()), 100), kinds=kinds)

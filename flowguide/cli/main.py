@@ -117,6 +117,7 @@ def _dispatch(words: list[str]) -> None:
         "sample": _sample,
         "evaluate": _evaluate,
         "ema": _ema,
+        "encode": _encode,
         "import": _import,
         "list": _list,
     }
@@ -164,6 +165,20 @@ def _ema(words: Sequence[str]) -> None:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     ema.run(words)
+
+
+def _encode(words: Sequence[str]) -> None:
+    from . import commands
+
+    words = list(words)
+    if words and ("=" not in words[0] or Path(words[0]).exists()) and not words[0].startswith("-"):
+        words[0] = f"autoencoder={_quoted(words[0])}"
+    example = "flowguide encode runs/glyphs_vae out=runs/glyphs_latents"
+    if not any(word.startswith("autoencoder=") for word in words):
+        raise ValueError(f"which autoencoder? Name a run of one, or a folder of diffusers, for example: {example}")
+    if not any(word.startswith("out=") for word in words):
+        raise ValueError(f"out=... is missing, the folder where the latents go, for example: {example}")
+    launch(commands.encode, "base/encode", words)
 
 
 def _import(words: Sequence[str]) -> None:

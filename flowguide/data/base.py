@@ -12,7 +12,8 @@ Images are kept as they are stored, one byte per channel and pixel, and become n
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -63,6 +64,7 @@ class Samples(ABC):
         flip: Whether a sample's mirror image is as good a sample, so that training may show either.
         levels: How many values, evenly spaced from -1 to 1, an entry takes: 256 if they are bytes; None if any.
         law: The mixture that they are drawn from, if it is known: samples can then be held to it.
+        follows: Options of the data set that follow from what it found, and that a run keeps in its configuration.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Samples(ABC):
     flip: bool
     levels: int | None = None
     law: GaussianMixture | None = None
+    follows: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -1,12 +1,12 @@
 """Whether samples, a reference, features and metrics go together: asked before anything is drawn."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
 from .. import metrics
 from ..data import Samples
+from ..training import TrainConfig
 from .features import Features
 
 
@@ -52,7 +52,7 @@ def check_needs(measures: Mapping[str, metrics.Metric], features: Features, name
             raise ValueError(f"the metric {title!r} needs labels, and the run has none: leave it out of metrics=[...]")
 
 
-def check_bits(measures: Mapping[str, metrics.Metric], held_out: Samples, source: Mapping[str, Any] | None) -> None:
+def check_bits(measures: Mapping[str, metrics.Metric], held_out: Samples, run: TrainConfig) -> None:
     """ValueError if a metric needs the likelihood of data that have none, or of a run that has none."""
     for title, measure in measures.items():
         if "bits" not in measure.needs:
@@ -62,8 +62,13 @@ def check_bits(measures: Mapping[str, metrics.Metric], held_out: Samples, source
                 f"the metric {title!r} is of data that take few values, as images do, and {held_out.name} holds others:"
                 f" leave it out of metrics=[...], and take fg.log_likelihood"
             )
-        if source is not None:
+        if tuple(held_out.shape) != tuple(run.shape or ()):
+            raise ValueError(
+                f"the metric {title!r} needs the likelihood of images, and this run's is of their latents: leave it out of "
+                f"metrics=[...]"
+            )
+        if run.source is not None:
             raise ValueError(
                 f"the metric {title!r} needs the likelihood of the flow, whose start is known if it is Gaussian noise, "
-                f"and this run starts from {source['name']!r}: leave it out of metrics=[...]"
+                f"and this run starts from {run.source['name']!r}: leave it out of metrics=[...]"
             )

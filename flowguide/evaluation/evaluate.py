@@ -15,7 +15,16 @@ from .. import guidance, metrics, solvers
 from ..fields import Field
 from ..metrics import Seen
 from ..options import check_options
-from ..training import Ranks, check_seed, check_temperature, joined, load_generative, some_samples, with_models
+from ..training import (
+    Ranks,
+    check_seed,
+    check_temperature,
+    joined,
+    load_generative,
+    pixel_data,
+    some_samples,
+    with_models,
+)
 from .bits import bits_of
 from .checks import check_bits, check_needs, check_reference
 from .digest import digest_of, digest_of_tensors
@@ -136,11 +145,12 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     rules = [build(w) for w in weights.values()]  # all of them now, for whatever is wrong to be said
     one = rules[0]
     num_classes = one.num_classes
-    setting = Setting.of(config.reference or model.config.data, config.classifier, config.device, show)
-    check_reference(setting.train, tuple(model.config.shape), num_classes, config.run)
+    pixels, shape = pixel_data(model.config)
+    setting = Setting.of(config.reference or pixels, config.classifier, config.device, show)
+    check_reference(setting.train, shape, num_classes, config.run)
     features = all_features.build_from(config.features, setting)
     check_needs(measures, features, config.features["name"], num_classes)
-    check_bits(measures, setting.test, model.config.source)
+    check_bits(measures, setting.test, model.config)
     real = reference_of(features)
     num = config.num or len(real.test)
 

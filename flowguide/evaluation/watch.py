@@ -27,7 +27,7 @@ from .. import drawing, guidance, metrics, solvers
 from ..fields import Field
 from ..metrics import see
 from ..options import check_options
-from ..training import RunFolder, TrainConfig, check_seed, checkpoint, samples, sharded
+from ..training import RunFolder, TrainConfig, check_seed, checkpoint, pixel_data, samples, sharded
 from ..training.logs import Writer
 from .evaluate import measure_all
 from .judge import Judge, judge_for
@@ -96,7 +96,7 @@ class Watch:
         self._said: set[str] = set()
         self.judge: Judge | None = None
         if config.metrics:  # trained now, on all ranks: later the first one is by itself
-            self.judge = judge_for(training.data, config.classifier, training.device, show)
+            self.judge = judge_for(pixel_data(training)[0], config.classifier, training.device, show)
 
     @property
     def file(self) -> Path:

@@ -8,6 +8,7 @@ path is a :class:`NetworkPosterior`, the exact one of a mixture a :class:`Mixtur
 """
 
 from .base import Field
+from .latent_field import LatentField
 from .mixture_field import MixtureField
 from .mixture_posterior import MixturePosterior
 from .network_field import NetworkField
@@ -19,6 +20,7 @@ from .run import Run
 __all__ = [
     "Field",
     "GaussianMixture",
+    "LatentField",
     "MixtureField",
     "MixturePosterior",
     "NetworkField",

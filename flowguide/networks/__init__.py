@@ -12,6 +12,7 @@ A part of it that depends on the conditions alone can be computed once for all s
 """
 
 from ..registry import import_siblings
+from .autoencoder import Autoencoder, Reconstruction
 from .base import Classifier, Network, NoisyClassifier
 from .base import networks as registry
 from .conditioning import masked
@@ -21,11 +22,13 @@ from .encoded import Encoded, concatenate
 register, build, names = registry.register, registry.build, registry.names
 
 __all__ = [
+    "Autoencoder",
     "Classifier",
     "Cost",
     "Encoded",
     "Network",
     "NoisyClassifier",
+    "Reconstruction",
     "build",
     "concatenate",
     "cost",

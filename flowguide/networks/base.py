@@ -1,7 +1,7 @@
 """What networks have in common.
 
 Generative ones take (x, t, cond) and own a null condition. Classifiers take x if they are of clean data, and (x, t) if
-they are of noisy states.
+they are of noisy states. Autoencoders (``autoencoder.py``) take images to latents and back.
 """
 
 from abc import ABC, abstractmethod

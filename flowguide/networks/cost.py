@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from .autoencoder import Autoencoder
 from .base import Classifier, Network
 
 
@@ -33,7 +34,7 @@ class Cost:
 
 
 def cost(network: nn.Module, shape: Sequence[int]) -> Cost:
-    """Parameters and operations of a network, generative or a classifier, for one sample of ``shape``.
+    """Parameters and operations of a network, generative, a classifier or an autoencoder, for one sample of ``shape``.
 
     It evaluates the network once, unconditionally; on torch's meta device, ``with torch.device("meta")``, no number is
     computed and any size is free.
@@ -41,7 +42,7 @@ def cost(network: nn.Module, shape: Sequence[int]) -> Cost:
     first = next(network.parameters())
     x = torch.zeros(1, *shape, dtype=first.dtype, device=first.device)
     t = torch.full((1,), 0.5, dtype=first.dtype, device=first.device)
-    inputs = (x,) if isinstance(network, Classifier) else (x, t)
+    inputs = (x,) if isinstance(network, (Autoencoder, Classifier)) else (x, t)
     if isinstance(network, Network):
         inputs = (*inputs, network.null(1))
     # Not every kernel of attention has a formula; the plain one is two products that have.

@@ -57,7 +57,7 @@ class Objective(ABC):
         """The mean loss of a batch, shape ().
 
         Args:
-            model: What is trained: a Field, a Posterior, or a classifier of clean data.
+            model: What is trained: a Field, a Posterior, a classifier of clean data, or an autoencoder.
             data: Shape (B, *).
             cond: Conditions, one per sample; None if there are none.
             source: Samples of the law that the flow is to start from, shape (B, *); None for Gaussian noise.
@@ -66,7 +66,10 @@ class Objective(ABC):
             ValueError: if the model is not of the kind that is trained, or the source does not fit.
         """
         if not isinstance(model, self.trains):
-            raise ValueError(f"{type(self).__name__} trains a {self.trains.__name__}, not a {type(model).__name__}")
+            article = "an" if self.trains.__name__[0] in "AEIOU" else "a"
+            raise ValueError(
+                f"{type(self).__name__} trains {article} {self.trains.__name__}, not a {type(model).__name__}"
+            )
         if source is None:
             return self.losses(model, data, cond, generator).mean()
         self.check_source(data, source)

@@ -5,6 +5,7 @@ from .assemble import build_dataset, build_model, device_of, load, load_generati
 from .averaging import averaged, write_averaged
 from .checkpoint import read_meta
 from .config import TrainConfig, check_seed
+from .decoding import Decoder, pixel_data
 from .interruption import Interrupted
 from .models import with_models
 from .options import TrainingOptions
@@ -14,6 +15,7 @@ from .samples import check_temperature, samples, some_samples
 from .train import train
 
 __all__ = [
+    "Decoder",
     "Interrupted",
     "Ranks",
     "RunFolder",
@@ -29,6 +31,7 @@ __all__ = [
     "joined",
     "load",
     "load_generative",
+    "pixel_data",
     "read_meta",
     "samples",
     "sharded",

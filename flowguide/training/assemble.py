@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from .. import conditioners, data, networks, paths
-from ..fields import NetworkField, NetworkPosterior
+from ..fields import LatentField, NetworkField, NetworkPosterior
 from . import checkpoint
 from .averaging import averaged
 from .config import TrainConfig
+from .decoding import decoder_of
 from .run_folder import RunFolder
 from .sharded import filled
 
@@ -39,21 +40,22 @@ def build_conditioner(config: TrainConfig) -> conditioners.Conditioner:
 
 
 def with_data_options(config: TrainConfig, dataset: data.Samples) -> TrainConfig:
-    """The configuration with what follows from the data filled in: the shape of a sample, and network options."""
+    """The configuration with what follows from the data filled in: shape, network options, and the data's own."""
     component = networks.registry.get(config.network.get("name"))
     options_for = getattr(component, "options_for", networks.Network.options_for)
     told = build_conditioner(config).options(dataset)
     follow = {**options_for(dataset.shape, told.pop("num_classes", None)), **told}
     missing = {name: value for name, value in follow.items() if config.network.get(name) is None}
-    return replace(config, network={**config.network, **missing}, shape=list(dataset.shape))
+    named = {"network": {**config.network, **missing}, "data": {**config.data, **dataset.follows}}
+    return replace(config, **named, shape=list(dataset.shape))
 
 
 def build_model(config: TrainConfig) -> nn.Module:
     """The model that a configuration describes, with new weights.
 
     Returns:
-        A network with its path: a NetworkField, or a NetworkPosterior if it classifies noisy states; without a path,
-        a bare network.
+        A network with its path: a NetworkField (a LatentField, if its data are latents of images), or a
+        NetworkPosterior if it classifies noisy states; without a path, a bare network.
     Raises:
         ValueError: if network and path do not go together.
     """
@@ -64,11 +66,15 @@ def build_model(config: TrainConfig) -> nn.Module:
             raise ValueError(
                 f"{type(network).__name__} classifies noisy states: it needs the path whose states they are, path=..."
             )
+        if isinstance(network, networks.Autoencoder) and config.shape is not None:
+            network.latent_shape(config.shape)
         return network
     path = paths.registry.build_from(config.path)
     if noisy:
         return NetworkPosterior(network, path, config.shown or "guess", clock=config.clock)
-    field = NetworkField(network, path, config.predicts, config.sigma_data, clock=config.clock)
+    decoder = decoder_of(config)
+    kind, options = (NetworkField, {}) if decoder is None else (LatentField, {"decoder": decoder})
+    field = kind(network, path, config.predicts, config.sigma_data, clock=config.clock, **options)
     field.shape = None if config.shape is None else tuple(config.shape)
     return field
 
@@ -82,8 +88,8 @@ def load(path: str | Path, ema: bool | float = True, device: torch.device | str 
             power-function average to make from the run's snapshots, at the checkpoint's step if ``path`` is one.
         device: Where to put it; "auto" is the GPU if there is one.
     Returns:
-        The NetworkField (or NetworkPosterior, or bare classifier) in evaluation mode, without gradients; its ``config``
-        is the TrainConfig.
+        The NetworkField (or NetworkPosterior, or bare classifier or autoencoder) in evaluation mode, without gradients;
+        its ``config`` is the TrainConfig.
     Raises:
         ValueError: if there is no such run, or its checkpoint is damaged, foreign, or of an unknown component, or there
             are no snapshots to make the average from.
@@ -110,10 +116,11 @@ def load(path: str | Path, ema: bool | float = True, device: torch.device | str 
 
 
 def load_generative(path: str | Path, ema: bool | float = True, device: torch.device | str = "auto") -> NetworkField:
-    """As :func:`load`; ValueError if the run is a classifier's."""
+    """As :func:`load`; ValueError if the run is a classifier's or an autoencoder's."""
     model = load(path, ema, device)
     if not isinstance(model, NetworkField):
-        raise ValueError(f"{path} holds a classifier, and only a generative model can be sampled")
+        kind = "an autoencoder" if isinstance(model, networks.Autoencoder) else "a classifier"
+        raise ValueError(f"{path} holds {kind}, and only a generative model can be sampled")
     return model
 
 

@@ -39,6 +39,7 @@ _FREE = {
     "data.folder",
     "data.file",
     "data.stream",
+    "data.verify",
     "training.steps",
     "training.save_every",
     "training.keep",

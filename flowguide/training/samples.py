@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from .. import data, solvers
-from ..fields import Field
+from ..fields import Field, LatentField
+from ..guidance import Guidance
 from ..randomness import uniform
 from .config import TrainConfig
+from .decoding import Decoder
 from .ranks import Ranks
 
 
@@ -39,9 +41,9 @@ def samples(
         ranks: Who draws: each its share of the samples, and all of them get all. None for this process alone.
         temperature: Factor on what samples start from; below 1 for fewer and more typical ones.
     Returns:
-        Shape (num, *config.shape), on the field's device.
+        Shape (num, *config.shape), on the field's device; images, where the field's data are their latents.
     Raises:
-        ValueError: if a run with a source is to be sampled by an SDE solver.
+        ValueError: if a run with a source is to be sampled by an SDE solver, or latents cannot be decoded.
     """
     ranks = ranks or Ranks()
     share = ranks.share(num)
@@ -77,10 +79,15 @@ def some_samples(
     """The samples of a seed with the numbers ``index``, shape (B,), int64; otherwise as :func:`samples`.
 
     Returns:
-        Shape (B, *config.shape), on the field's device; B may be 0.
+        Shape (B, *config.shape), or images likewise, on the field's device; B may be 0.
     """
-    if not len(index):
-        return torch.empty(0, *config.shape, device=next(field.parameters()).device)
+    device = next(field.parameters()).device
+    plain = field.plain if isinstance(field, Guidance) else field
+    decode = plain.decoder if isinstance(plain, LatentField) else _as_they_are
+    if isinstance(decode, Decoder):
+        decode.open(device)  # now, before anything is drawn
+    if not len(index):  # more processes than samples
+        return decode(torch.empty(0, *config.shape, device=device))
     start = None
     first = float(solver.times(field)[0])
     if config.source is not None:
@@ -94,8 +101,11 @@ def some_samples(
         # As noise is: the path's scale at the first time, at which next to nothing is left of the data.
         start = source[chosen] * float(field.path.sigma(torch.tensor(first, dtype=torch.float64)))
     elif temperature != 1:
-        device = next(field.parameters()).device
         start = field.path.prior((len(index), *config.shape), seed, t=first, first=index, device=device)
     start = None if start is None else temperature * start
     options = {"start": start, "first": index, "batch_size": batch_size, "progress": progress}
-    return solvers.sample(field, (len(index), *config.shape), cond, solver, seed, **options)
+    return decode(solvers.sample(field, (len(index), *config.shape), cond, solver, seed, **options))
+
+
+def _as_they_are(samples: Tensor) -> Tensor:
+    return samples
