@@ -172,7 +172,7 @@ def _encode(words: Sequence[str]) -> None:
 
     words = list(words)
     if words and ("=" not in words[0] or Path(words[0]).exists()) and not words[0].startswith("-"):
-        words[0] = f"autoencoder={_quoted(words[0])}"
+        words[0] = f"autoencoder={quoted(words[0])}"
     example = "flowguide encode runs/glyphs_vae out=runs/glyphs_latents"
     if not any(word.startswith("autoencoder=") for word in words):
         raise ValueError(f"which autoencoder? Name a run of one, or a folder of diffusers, for example: {example}")

@@ -64,8 +64,8 @@ def check_bits(measures: Mapping[str, metrics.Metric], held_out: Samples, run: T
             )
         if tuple(held_out.shape) != tuple(run.shape or ()):
             raise ValueError(
-                f"the metric {title!r} needs the likelihood of images, and this run's is of their latents: leave it out of "
-                f"metrics=[...]"
+                f"the metric {title!r} needs the likelihood of images, and this run's is of their latents: leave it out "
+                f"of metrics=[...]"
             )
         if run.source is not None:
             raise ValueError(
