@@ -11,12 +11,12 @@ import torch
 from tqdm import tqdm
 
 from .. import guidance, metrics, solvers
+from ..digest import digest_of, digest_of_tensors
 from ..metrics import Seen
 from ..options import check_options
 from ..training import Ranks, check_seed, joined, load_generative, samples, with_models
 from .checks import check_needs, check_reference
 from .counted import Evaluations
-from .digest import digest_of, digest_of_tensors
 from .features import Setting
 from .features import registry as all_features
 from .kept import Kept, Row

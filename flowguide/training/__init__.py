@@ -1,9 +1,10 @@
 """Training: the loop, moving averages, checkpoints and run folders."""
 
 from . import checkpoint, sharded
-from .assemble import build_dataset, build_model, device_of, load, load_generative
+from .assemble import build_conditioner, build_dataset, build_model, device_of, load, load_generative
 from .averaging import averaged, write_averaged
 from .checkpoint import read_meta
+from .conditions import Asking
 from .config import TrainConfig, check_seed
 from .interruption import Interrupted
 from .models import with_models
@@ -14,12 +15,14 @@ from .samples import samples
 from .train import train
 
 __all__ = [
+    "Asking",
     "Interrupted",
     "Ranks",
     "RunFolder",
     "TrainConfig",
     "TrainingOptions",
     "averaged",
+    "build_conditioner",
     "build_dataset",
     "build_model",
     "check_seed",

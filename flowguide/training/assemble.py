@@ -11,6 +11,7 @@ from .. import conditioners, data, networks, paths
 from ..fields import NetworkField, NetworkPosterior
 from . import checkpoint
 from .averaging import averaged
+from .conditions import Asking
 from .config import TrainConfig
 from .run_folder import RunFolder
 from .sharded import filled
@@ -100,6 +101,8 @@ def load(path: str | Path, ema: bool | float = True, device: torch.device | str 
         if config.shape is None:
             raise ValueError("its configuration has no shape, which training fills in from the data")
         model = build_model(config)
+        if isinstance(model, NetworkField):
+            model.asks = Asking(build_conditioner(config), config.data)
     except ValueError as error:
         imports = settings.get("imports")
         hint = f"; its recipe imports {', '.join(imports)}: import that first (imports={imports})" if imports else ""
