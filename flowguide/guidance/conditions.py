@@ -20,7 +20,7 @@ def condition_of(field: Field, given: Condition | Sequence[Condition]) -> Tensor
         field: Takes conditions; words are known to the model of a run alone.
         given: One condition, or a list or tensor of them.
     Returns:
-        One row, of the shape of the field's null condition of one sample, () for labels; or several, one dimension more.
+        One row, of the shape of the field's null condition of one sample, () for labels; or several such rows.
     Raises:
         ValueError: if the field does not take them.
     """
