@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from .. import guidance, metrics, solvers
@@ -16,6 +15,7 @@ from ..metrics import Seen
 from ..options import check_options
 from ..training import Ranks, check_seed, joined, load_generative, samples, with_models
 from .checks import check_needs, check_reference
+from .conditions import drawn_conditions
 from .counted import Evaluations
 from .features import Setting
 from .features import registry as all_features
@@ -125,13 +125,13 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     weights = config.weights
     rules = {label: guidance.registry.build_from(_weighted(node, w), model) for label, w in weights.items()}
     one = next(iter(rules.values()))
-    num_classes = one.num_classes
     setting = Setting.of(config.reference or model.config.data, config.classifier, config.device, show)
+    num = config.num or len(setting.test)
+    conds, labels, num_classes = drawn_conditions(model.config, one.num_classes, num)
     check_reference(setting.train, tuple(model.config.shape), num_classes, config.run)
     features = all_features.build_from(config.features, setting)
     check_needs(measures, features, config.features["name"], num_classes)
     real = reference_of(features)
-    num = config.num or len(real.test)
 
     about = {
         "features": real.caption,
@@ -148,7 +148,6 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
         **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size")},
         "columns": list(about),
     }
-    labels = None if num_classes is None else torch.arange(num) % num_classes
     ranks.wait()  # for none to read while another one writes
     kept = Kept(out / "points.json", writes=ranks.first)
     ranks.wait()
@@ -161,7 +160,7 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
         if key not in kept:
             with Evaluations(rules[w]) as evaluations:
                 options = {"batch_size": config.batch_size, "ranks": ranks}
-                drawn = samples(model.config, rules[w], num, labels, solver, seed, **options)
+                drawn = samples(model.config, rules[w], num, conds, solver, seed, **options)
             seen = features.see(drawn, labels)
             measured = measure_all(measures, seen, real.train, said)
             kept[key] = {
