@@ -54,6 +54,7 @@ class Text(Conditioner):
         if max_length is not None and max_length < 1:
             raise ValueError(f"max_length is a number of tokens, at least 1, not {max_length}")
         self.name, self.tokens, self.max_length = encoder, tokens, max_length
+        self._null: Tensor | None = None
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -75,6 +76,8 @@ class Text(Conditioner):
         unique = {caption: row for row, caption in enumerate(dict.fromkeys(dataset.captions))}
         table = self.embed(list(unique), device)
         rows = torch.tensor([unique[caption] for caption in dataset.captions], device=device)
+        self._null = self.null()
+        self.__dict__.pop("encoder")  # it has done its work, and may be large
 
         def tell(data: Tensor, rows: Tensor | None, generator: torch.Generator) -> Tensor:
             return table[rows]
@@ -87,7 +90,7 @@ class Text(Conditioner):
         return {"embedding": self.encoder.pooled_width}
 
     def null(self) -> Tensor:
-        return self.embed([""], "cpu")[0]
+        return self.embed([""], "cpu")[0] if self._null is None else self._null
 
     def ask(self, given: Any, asked: Asked) -> Tensor:
         if given is None:

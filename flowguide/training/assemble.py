@@ -39,11 +39,19 @@ def build_conditioner(config: TrainConfig) -> conditioners.Conditioner:
     return conditioners.registry.build_from(config.conditioner or {"name": "label"})
 
 
-def with_data_options(config: TrainConfig, dataset: data.Samples) -> TrainConfig:
-    """The configuration with what follows from the data filled in: the shape of a sample, and network options."""
+def with_data_options(
+    config: TrainConfig, dataset: data.Samples, conditioner: conditioners.Conditioner | None = None
+) -> TrainConfig:
+    """The configuration with what follows from the data filled in: the shape of a sample, and network options.
+
+    Args:
+        config: Of the run.
+        dataset: Its data set.
+        conditioner: Its conditioner, if it is built already.
+    """
     component = networks.registry.get(config.network.get("name"))
     options_for = getattr(component, "options_for", networks.Network.options_for)
-    told = build_conditioner(config).options(dataset)
+    told = (conditioner or build_conditioner(config)).options(dataset)
     follow = {**options_for(dataset.shape, told.pop("num_classes", None)), **told}
     missing = {name: value for name, value in follow.items() if config.network.get(name) is None}
     return replace(config, network={**config.network, **missing}, shape=list(dataset.shape))

@@ -31,6 +31,11 @@ def made(folder: Path, kind: str) -> encoders.Encoder:
     if kind == "t5":
         options = {"vocab_size": len(WORDS), "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
         network = transformers.T5EncoderModel(transformers.T5Config(**options))
+    elif kind == "clip, whole":
+        text = {**SMALL, "intermediate_size": 16, "max_position_embeddings": 10, "eos_token_id": 3, "projection_dim": 6}
+        images = {**SMALL, "intermediate_size": 16, "image_size": 8, "patch_size": 4, "projection_dim": 6}
+        options = {"text_config": text, "vision_config": images, "projection_dim": 6}
+        network = transformers.CLIPModel(transformers.CLIPConfig(**options))
     elif kind.startswith("clip"):
         options = {"intermediate_size": 16, "projection_dim": 6, "max_position_embeddings": 10, "eos_token_id": 3}
         of = transformers.CLIPTextModelWithProjection if kind == "clip, projected" else transformers.CLIPTextModel
@@ -43,14 +48,14 @@ def made(folder: Path, kind: str) -> encoders.Encoder:
     return encoders.open_encoder(str(folder))
 
 
-@pytest.mark.parametrize("kind", ["t5", "clip", "clip, projected", "bert"])
+@pytest.mark.parametrize("kind", ["t5", "clip", "clip, projected", "clip, whole", "bert"])
 def test_shapes_padding_and_what_is_pooled(tmp_path: Path, kind: str) -> None:
     encoder = made(tmp_path, kind)
     assert encoder.limit == (12 if kind == "t5" else 10)
     assert encoder.count(CAPTIONS) == [6, 4, 2]
     long, short = encoder.embed(CAPTIONS, 9), encoder.embed(CAPTIONS[1:2], 4)
     assert long.tokens.shape == (3, 9, encoder.width)
-    assert long.pooled.shape == (3, encoder.pooled_width) == (3, 6 if kind == "clip, projected" else 8)
+    assert long.pooled.shape == (3, encoder.pooled_width) == (3, 6 if kind in ("clip, projected", "clip, whole") else 8)
     assert long.present.sum(1).tolist() == [6, 4, 2]
     assert_close(long.tokens[1, :4], short.tokens[0])  # padding changes nothing
     assert_close(long.pooled[1], short.pooled[0])

@@ -57,18 +57,18 @@ def test_every_caption_is_embedded_once_and_kept(seen: list[str], tokens: bool) 
     dataset = captioned(labels=torch.tensor([0, 1, 0, 2]), num_classes=3, classes=("A", "B", "C"))
     options = {"encoder": "counting", "tokens": tokens, "max_length": 6}
     prepared, tell = conditioners.build("text", **options).prepare(dataset)
-    assert seen == ["a red A", "a blue B", "a green C on white"]
+    assert seen == ["a red A", "a blue B", "a green C on white", ""]
     points, rows = prepared.batch(torch.tensor([2, 3, 0]))
     told = tell(points, rows, torch.Generator())
     assert told.shape == ((3, 6, 64) if tokens else (3, 64))
     assert_close(told[0], told[2], equal_nan=True)
     again, retell = conditioners.build("text", **options).prepare(dataset)
-    assert len(seen) == 3
+    assert len(seen) == 4
     assert_close(retell(*again.batch(torch.tensor([2, 3, 0])), torch.Generator()), told, equal_nan=True)
     assert_close(ask(["a red A", "a red A"], tokens=tokens, max_length=6), told[[0, 2]], equal_nan=True)
-    assert len(seen) == 3
+    assert len(seen) == 4
     ask("a red A", tokens=tokens, max_length=5)
-    assert len(seen) == 4, "of another length, and so another embedding"
+    assert len(seen) == 5, "of another length, and so another embedding"
 
 
 def test_pooled_embeddings_are_of_unit_size_and_tokens_are_marked(seen: list[str]) -> None:

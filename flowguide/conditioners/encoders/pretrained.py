@@ -3,7 +3,7 @@ r"""Text encoders that Hugging Face's transformers reads: T5, CLIP, and those of
 What a caption's one vector is differs, and each is taken as it was published:
 
 ==========  =====================================================================================================
-CLIP        the last token, through the projection to the space of images if the weights have one
+CLIP        the token at its end, through the projection to the space of images if the weights have one
 T5          the mean of the tokens that are present; T5 has no vector of its own
 sentences   as the folder says (``modules.json``): mean or first token, brought to length 1 or not; the mean if mute
 ==========  =====================================================================================================
@@ -43,12 +43,12 @@ class Pretrained(Encoder):
         self.kind = _kind_of(config, name)
         self.network, self.projects = _network(where, name, self.kind)
         self.network.eval().requires_grad_(False)
-        text = getattr(config, "text_config", config) if self.kind == "clip" else config
-        self.width = int(text.hidden_size if hasattr(text, "hidden_size") else text.d_model)
+        own = self.network.config  # of the text alone, where a folder holds more
+        self.width = int(own.hidden_size)
         self.first, self.unit = _pooling(where) if self.kind == "sentences" else (False, False)
-        bounds = [self.tokenizer.model_max_length, getattr(text, "max_position_embeddings", None)]
+        bounds = [self.tokenizer.model_max_length, getattr(own, "max_position_embeddings", None)]
         self.limit = min([bound for bound in bounds if bound and bound < _UNBOUNDED] or [_UNBOUNDED])
-        self.pooled_width = int(config.projection_dim) if self.projects else self.width
+        self.pooled_width = int(own.projection_dim) if self.projects else self.width
         vocabulary = digest_of(sorted(self.tokenizer.get_vocab().items()))
         weights = digest_of_tensors(self.network.state_dict())
         self.digest = digest_of([weights, vocabulary, self.kind, self.projects, self.first, self.unit])
