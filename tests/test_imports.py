@@ -14,6 +14,7 @@ FLOORS = {
     "options": 0,
     "randomness": 0,
     "distances": 0,
+    "cache": 0,
     "digest": 0,
     "paths": 1,
     "couplings": 1,

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from .. import guidance, solvers, training
 from ..fields import Field, Posterior
 from ..options import check_options
@@ -25,7 +22,8 @@ class SampleConfig:
         solver: Node of a solver.
         guidance: Node of a guidance rule; None to sample the conditional field as it is.
         num: How many samples.
-        cond: A label, a list of num labels, or None for all classes in turn.
+        cond: What the samples are to be: a label, by number or by name, a caption, or attributes by name; a list of num
+            of them; or None for all classes, or the conditions of the held-out samples, in turn.
         seed: Of the noise.
         batch_size: Samples per evaluation of the network.
         temperature: Factor on the noise that samples start from.
@@ -38,7 +36,7 @@ class SampleConfig:
     solver: Mapping[str, Any]
     guidance: Mapping[str, Any] | None = None
     num: int = 64
-    cond: int | Sequence[int] | None = None
+    cond: int | str | Mapping[str, Any] | Sequence[Any] | None = None
     seed: int = 0
     batch_size: int = 256
     temperature: float = 1.0
@@ -102,16 +100,18 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
         field = model
         if config.guidance is not None:
             field = guidance.registry.build_from(training.with_models(config.guidance, model, config.ema), model)
-        labels = conditions(config.cond, config.num, field.num_classes)
+        conds = model.conditions(config.cond, config.num, field.num_classes)
         options = {"batch_size": config.batch_size, "progress": True, "ranks": ranks}
         options["temperature"] = config.temperature
-        samples = training.samples(model.config, field, config.num, labels, solver, config.seed, **options).cpu()
+        samples = training.samples(model.config, field, config.num, conds, solver, config.seed, **options).cpu()
         shape = tuple(samples.shape[1:])  # of images, where the model is one of latents
     if not ranks.first:
         return
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {"data": samples} if labels is None else {"data": samples, "labels": labels}
+    labels = conds if field.num_classes is not None else None
+    kind = "conditions" if labels is None else "labels"
+    tensors = {"data": samples} if conds is None else {"data": samples, kind: conds.contiguous()}
     file = folder / f"{config.title}.safetensors"
     save_file(tensors, file, {"config": json.dumps(settings)})
     picture = folder / f"{config.title}.png"
@@ -151,27 +151,6 @@ def evaluate(settings: dict[str, Any], folder: Path) -> None:
         return
     print(write_tables(rows, config.metrics, folder))
     print(f"tables: {_relative(folder)}/quality.csv and .json")
-
-
-def conditions(cond: int | Sequence[int] | None, num: int, num_classes: int | None) -> Tensor | None:
-    """Labels for ``num`` samples: one for all, a list, or all classes in turn.
-
-    Raises:
-        ValueError: if a label is not one of the classes, or there are not as many as samples.
-    """
-    if num_classes is None:
-        if cond is not None:
-            raise ValueError(f"this model takes no labels, so cond must be null, not {cond!r}")
-        return None
-    if cond is None:
-        return torch.arange(num) % num_classes
-    labels = [cond] * num if isinstance(cond, int) else list(cond)
-    for label in labels:
-        if not 0 <= label < num_classes:
-            raise ValueError(f"cond must be a label from 0 to {num_classes - 1}, or a list of them, not {label}")
-    if len(labels) != num:
-        raise ValueError(f"cond lists {len(labels)} labels for num={num} samples")
-    return torch.tensor(labels)
 
 
 def _columns(config: SampleConfig, num_classes: int | None) -> int:

@@ -32,6 +32,7 @@ goes on with a run that was interrupted (Ctrl-C saves first), to the bit.
 choose a component       data= path= network= objective=     (see: flowguide list)
 which data               data=glyphs data.size=32 data=image_folder data.folder=photos data.size=64
 set its options          network.width=64 objective.label_dropout=0.2 path.beta_max=10
+what it is told          conditioner=text conditioner.encoder=FOLDER (captions), conditioner=attributes; default: labels
 which times, which pairs objective.time=logit_normal objective.coupling=conditional_ot
 how to weigh the times   objective=dsm objective.weighting=min_snr
 from data to data        source=eight_gaussians              (what the flow starts from; default: noise)
@@ -72,6 +73,10 @@ a weight per time        'guidance.w={{name: linear, start: 1, end: 4}}'    (see
 a rule within a rule     guidance=interval guidance.w=3 guidance.low=0.2 guidance.high=0.8 guidance.rule=apg
 solver                   solver=auto solver.steps=20   (see: flowguide list solvers)
 what                     num=64 cond=7 cond=[0,1,2,3] with num=4; default: all classes in turn
+of a run of captions     'cond=a red letter B in serif'; default: those of held-out samples in turn
+  away from, and several guidance=negative 'guidance.negative=a blurry letter';
+                         guidance=multi 'guidance.labels=[a red letter A, a letter B in serif]'
+of one of attributes     'cond={{character: B, colour: red}}'
 randomness               seed=0: sample i of a seed is the same in every batch
 which weights            ema=true, false (those of the last step), or the width of another average: ema=0.05
 the rest                 out=folder batch_size=256 device=cuda imports=[my_module]

@@ -28,6 +28,7 @@ def image_folder(
     channels: Literal[1, 3] = 3,
     flip: bool = False,
     test_share: float = 0.1,
+    captions: bool = False,
     stream: bool | None = None,
 ) -> Dataset | Streamed:
     """Pictures of your own, in a folder with a sub-folder for each class.
@@ -43,6 +44,7 @@ def image_folder(
         channels: 3 for colour, 1 for grey.
         flip: Whether mirror images are as good; training then shows either.
         test_share: The share that is held out, if there is no folder for testing.
+        captions: Whether each picture has a caption in a text file beside it, cats/1.txt for cats/1.png.
         stream: Read pictures when they are asked for; null to do so only if they would fill 2 GiB of memory. A corrupt
             one is then found late, and the next in the folder takes its place.
     """
@@ -62,9 +64,8 @@ def image_folder(
         labels = labels[kept]
     load = Pictures(root, numpy.array([os.fsencode(name) for name in names]), size, channels)
     shape = (channels, size, size)
-    streamed = Streamed(
-        f"image_folder ({split})", load, len(names), shape, labels, len(classes), classes=classes, flip=flip
-    )
+    about = {"classes": classes, "captions": _captions(root, names) if captions else None, "flip": flip}
+    streamed = Streamed(f"image_folder ({split})", load, len(names), shape, labels, len(classes), **about)
     return held(streamed, stream, threads=min(8, os.cpu_count() or 1))
 
 
@@ -111,6 +112,21 @@ def _within(root: Path, name: str) -> list[str]:
             os.path.join(inside, each) for each in files if each.lower().endswith(_KINDS) and not each.startswith(".")
         ]
     return sorted(found)
+
+
+def _captions(root: Path, names: Sequence[str]) -> list[str]:
+    """What the text files beside the pictures say, in one line each."""
+    found = []
+    for name in names:
+        file = (root / name).with_suffix(".txt")
+        try:
+            found.append(" ".join(file.read_text(encoding="utf-8").split()))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{root / name} has no caption beside it, {file}, that can be read ({type(error).__name__}): write "
+                f"one, or leave out captions=true"
+            ) from None
+    return found
 
 
 def _refuse(error: OSError) -> None:

@@ -67,6 +67,11 @@ def check_bits(measures: Mapping[str, metrics.Metric], held_out: Samples, run: T
                 f"the metric {title!r} needs the likelihood of images, and this run's is of their latents: leave it out "
                 f"of metrics=[...]"
             )
+        if run.conditioner is not None and run.conditioner["name"] != "label":
+            raise ValueError(
+                f"the metric {title!r} is of data under their labels, and this run is told {run.conditioner['name']!r}: "
+                f"leave it out of metrics=[...]"
+            )
         if run.source is not None:
             raise ValueError(
                 f"the metric {title!r} needs the likelihood of the flow, whose start is known if it is Gaussian noise, "

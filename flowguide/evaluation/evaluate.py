@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from .. import guidance, metrics, solvers
+from ..digest import digest_of, digest_of_tensors
 from ..fields import Field
 from ..metrics import Seen
 from ..options import check_options
@@ -27,7 +27,7 @@ from ..training import (
 )
 from .bits import bits_of
 from .checks import check_bits, check_needs, check_reference
-from .digest import digest_of, digest_of_tensors
+from .conditions import drawn_conditions
 from .features import Setting
 from .features import registry as all_features
 from .kept import Kept, Row
@@ -144,15 +144,15 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
 
     rules = [build(w) for w in weights.values()]  # all of them now, for whatever is wrong to be said
     one = rules[0]
-    num_classes = one.num_classes
     pixels, shape = pixel_data(model.config)
     setting = Setting.of(config.reference or pixels, config.classifier, config.device, show)
+    num = config.num or len(setting.test)
+    conds, labels, num_classes = drawn_conditions(model.config, one.num_classes, num)
     check_reference(setting.train, shape, num_classes, config.run)
     features = all_features.build_from(config.features, setting)
     check_needs(measures, features, config.features["name"], num_classes)
     check_bits(measures, setting.test, model.config)
     real = reference_of(features)
-    num = config.num or len(real.test)
 
     about = {
         "features": real.caption,
@@ -169,7 +169,6 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
         **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size", "temperature")},
         "columns": [*about, "errors"],
     }
-    labels = None if num_classes is None else torch.arange(num) % num_classes
     ranks.wait()  # for none to read while another one writes
     kept = Kept(out / "points.json", writes=ranks.first)
     ranks.wait()
@@ -184,7 +183,7 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     missing = {seed: {w: weights[w] for w in weights if keys[w, seed] not in kept} for seed in config.seeds}
     share = ranks.share(num)
     index = torch.arange(share.start, share.stop)
-    cond = None if labels is None else labels[share.start : share.stop]
+    cond = None if conds is None else conds[share.start : share.stop]
     total = len(share) * sum(map(len, missing.values()))
     with tqdm(total=total, desc="evaluating", unit="sample", disable=not show or not total) as bar:
         for seed, wanted in missing.items():

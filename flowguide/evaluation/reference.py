@@ -14,10 +14,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ..cache import cache_folder
 from ..data import Samples
+from ..digest import digest_of, digest_of_tensors
 from ..metrics import Seen
-from .cache import cache_folder
-from .digest import digest_of, digest_of_tensors
 from .features import Features
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .. import drawing, guidance, metrics, solvers
@@ -29,6 +28,7 @@ from ..metrics import see
 from ..options import check_options
 from ..training import RunFolder, TrainConfig, check_seed, checkpoint, pixel_data, samples, sharded
 from ..training.logs import Writer
+from .conditions import Drawn, drawn_conditions
 from .evaluate import measure_all
 from .judge import Judge, judge_for
 
@@ -94,6 +94,7 @@ class Watch:
             if "bits" in measure.needs:
                 raise ValueError(f"{name} takes too long to be watched: leave it out of watch.metrics, and evaluate it")
         self._said: set[str] = set()
+        self._drawn: Drawn | None = None
         self.judge: Judge | None = None
         if config.metrics:  # trained now, on all ranks: later the first one is by itself
             self.judge = judge_for(pixel_data(training)[0], config.classifier, training.device, show)
@@ -110,9 +111,11 @@ class Watch:
             raise ValueError(f"watch looks at samples, and a {type(model).__name__} has none: leave out watch=")
         rule = model if self.config.guidance is None else guidance.registry.build_from(self.config.guidance, model)
         count = max(self.config.shown, self.config.num if self.measures else 0)
-        labels = None if model.num_classes is None else torch.arange(count) % model.num_classes
+        if self._drawn is None:
+            self._drawn = drawn_conditions(self.training, model.num_classes, count)
+        conds, labels, _ = self._drawn
         options = {"batch_size": self.config.batch_size}
-        drawn = samples(self.training, rule, count, labels, self.solver, self.config.seed, **options)
+        drawn = samples(self.training, rule, count, conds, self.solver, self.config.seed, **options)
         first = self.run.ranks.first  # the others are here for their shares of the model
         if first:
             with _unless_full():

@@ -7,6 +7,7 @@ likelihoods and diagnostics take a field and know nothing else.
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +82,24 @@ class Field(nn.Module, ABC):
         In a run, the part of a network that depends on them alone may be done already.
         """
         return self.null(batch) if cond is None else cond
+
+    def conditions(self, given: Any = None, num: int = 1, num_classes: int | None = None) -> Tensor | None:
+        """Conditions from a user's words, for the model of a run: ``model.conditions("a red letter B", num=4)``.
+
+        Args:
+            given: One thing for all samples: a label, the name of a class, a caption, attributes by name, whatever the
+                model was told of a sample; a list with one for each; or None for all in turn.
+            num: How many samples.
+            num_classes: Of the field that is to be sampled, if a rule has other labels than the field in it.
+        Returns:
+            One row per sample, shape (num, ...), on the CPU; None if the model takes no conditions.
+        Raises:
+            ValueError: if it is nothing that the model was told, or this field is none of a run.
+        """
+        raise ValueError(
+            f"what {given!r} means as a condition is known to the model of a run (fg.load), and this field is none: "
+            f"give tensors"
+        )
 
     def drop(self, cond: Tensor, mask: Tensor) -> Tensor:
         """``cond`` with the samples in ``mask``, shape (B,), made unconditional: per sample, never per batch."""

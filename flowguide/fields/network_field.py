@@ -4,7 +4,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from .run import Run
 
 Clock = Callable[[Tensor], Tensor]
 ClockName = Literal["timestep", "edm"]
+Asks = Callable[[Any, int, int | None], Tensor | None]
 
 _SIGMA_DATA = 0.5  # EDM's
 _KEPT = 8  # conditions that a run keeps encoded
@@ -33,7 +34,12 @@ class NetworkField(Field):
         clock: What the network is told of the time, from t to a tensor of its shape; None for t itself. Published
             networks of discrete schedules take "timestep", the ``path.timestep`` of the path ddpm, and those of EDM
             "edm", which is log(sigma / alpha) / 4, on paths where no scale is 0 at an end.
+
+    Attributes:
+        asks: Makes conditions of a user's words, as :meth:`conditions` does; None if nobody has told it how.
     """
+
+    asks: Asks | None = None
 
     def __init__(
         self,
@@ -77,6 +83,11 @@ class NetworkField(Field):
 
     def null(self, batch: int) -> Tensor | None:
         return self.network.null(batch)
+
+    def conditions(self, given: Any = None, num: int = 1, num_classes: int | None = None) -> Tensor | None:
+        if self.asks is None:
+            return super().conditions(given, num)
+        return self.asks(given, num, self.num_classes if num_classes is None else num_classes)
 
     def for_run(self, run: Run) -> "NetworkField":
         fresh = copy.copy(self)

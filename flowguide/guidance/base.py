@@ -1,7 +1,7 @@
 """What every guidance rule has in common: it is a field made of fields."""
 
 import copy
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -66,6 +66,9 @@ class Guidance(Field):
 
     def null(self, batch: int) -> Tensor | None:
         return self.field.null(batch)
+
+    def conditions(self, given: Any = None, num: int = 1, num_classes: int | None = None) -> Tensor | None:
+        return self.field.conditions(given, num, self.num_classes if num_classes is None else num_classes)
 
     # What the fields within need of a run, the rule needs: see fields/run.py.
     @property

@@ -15,25 +15,26 @@ import torch
 from torch import Tensor
 
 from ..fields import Field, Run
-from ..fields.base import check_labels
 from ..paths import Prediction
 from .base import Guidance, guidance
+from .conditions import Condition, condition_of
 from .together import together
 from .weights import Weight, as_weight, weight_at
 
 
 @guidance.register("multi")
 class Multi(Guidance):
-    """Several labels at once: unconditional + w sum_i v_i (conditional_i - unconditional).
+    """Several conditions at once: unconditional + w sum_i v_i (conditional_i - unconditional).
 
     Args:
-        field: A field of labels.
+        field: A field that takes conditions.
         w: The weight of all: a number, one per sample, shape (B,), or a schedule.
-        labels: Labels for every sample, beside the ones that it is called with, of shape (B,) or (B, n).
-        weights: The v_i: first of the labels that it is called with, then of ``labels``; None for 1 each.
+        labels: Conditions for every sample, beside the ones that it is called with: labels, captions, or conditions
+            as the field takes them. Labels that it is called with may be several for each sample, shape (B, n).
+        weights: The v_i: first of the conditions that it is called with, then of ``labels``; None for 1 each.
         batched: Whether the field is evaluated once on a batch of all; None for whatever is the faster.
     Raises:
-        ValueError: if the field takes no labels, or one of them is none of its classes.
+        ValueError: if the field takes no conditions, or none as one of them.
     """
 
     starts_at_reference = True
@@ -43,29 +44,28 @@ class Multi(Guidance):
         self,
         field: Field,
         w: Weight = 1.0,
-        labels: Sequence[int] = (),
+        labels: Sequence[Condition] = (),
         weights: Sequence[float] | None = None,
         batched: bool | None = None,
     ) -> None:
         super().__init__(field)
         if field.needs_condition:
             raise ValueError("multi weighs labels against the unconditional prediction, and this field has none")
-        if field.num_classes is None or field.null(1) is None:
-            raise ValueError("multi composes labels, and this field takes none")
-        self.labels = tuple(labels)
-        if self.labels:
-            check_labels(torch.tensor(self.labels), field.num_classes)
+        if field.null(1) is None:
+            raise ValueError("multi composes conditions, and this field takes none")
+        self.labels = tuple(condition_of(field, label) for label in labels)
+        self._several = field.num_classes is not None  # a sample may have several labels, and no several captions
         self.w = as_weight(w)
         self.weights = None if weights is None else tuple(float(v) for v in weights)
         if self.weights is not None and not torch.tensor(self.weights).isfinite().all():
             raise ValueError(f"weights must be finite numbers, not {list(self.weights)}")
         self.batched = batched
-        self._kept: tuple[Tensor, list[Tensor]] | None = None  # the conditions of a run, and its labels, one by one
+        self._kept: tuple[Tensor, list[Tensor]] | None = None  # the conditions of a run, and each by itself
         # Of one label; with several there is no one conditional prediction.
         self.conditional_at_1 = not self.labels and self.weights in (None, (1.0,))
 
     def check_condition(self, cond: Tensor | None, batch: int) -> None:
-        if cond is None or cond.ndim != 2:
+        if cond is None or cond.ndim != 2 or not self._several:
             return super().check_condition(cond, batch)
         for column in cond.unbind(1):
             super().check_condition(column, batch)
@@ -79,9 +79,10 @@ class Multi(Guidance):
         return fresh
 
     def _one_by_one(self, cond: Tensor | None, batch: int, device: torch.device) -> list[Tensor]:
-        """All labels, each of shape (B,): those given, and the rule's own."""
-        given = [] if cond is None else [cond] if cond.ndim == 1 else list(cond.unbind(1))
-        return given + [torch.full((batch,), label, device=device) for label in self.labels]
+        """All conditions, each with a row per sample: those given, and the rule's own."""
+        several = self._several and cond is not None and cond.ndim == 2
+        given = [] if cond is None else list(cond.unbind(1)) if several else [cond]
+        return given + [label.to(device).expand(batch, *label.shape) for label in self.labels]
 
     def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
         w = weight_at(self.w, t, x)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ..fields import Field, Run
-from ..fields.base import check_labels
 from ..paths import Prediction
 from .base import guidance
+from .conditions import Condition, condition_of
 from .pair import Pair
 from .together import together
 from .weights import Weight
@@ -29,11 +29,12 @@ class Negative(Pair):
 
     Args:
         field: A field that takes conditions.
-        negative: The condition to guide away from: a label, or a condition per sample, shape (B, ...).
+        negative: The condition to guide away from: a label, a caption, or a condition as the field takes them; or one
+            per sample, shape (B, ...).
         w: The weight: a number, one per sample, shape (B,), or a schedule.
         batched: Whether the field is evaluated once on a doubled batch; None for whatever is the faster.
     Raises:
-        ValueError: if the field takes no conditions, or the label is none of its classes.
+        ValueError: if the field takes no conditions, or none as that one.
     """
 
     starts_at_reference = True
@@ -41,21 +42,19 @@ class Negative(Pair):
     affine_in_w = True
 
     def __init__(
-        self, field: Field, negative: int | Sequence[int] | Tensor, w: Weight = 1.0, batched: bool | None = None
+        self, field: Field, negative: Condition | Sequence[Condition], w: Weight = 1.0, batched: bool | None = None
     ) -> None:
         super().__init__(field, w, batched)
-        self.negative = negative if isinstance(negative, int) else torch.as_tensor(negative)
-        if field.num_classes is None and isinstance(negative, int):
-            raise ValueError(f"negative is the label {negative}, and this field has none: give a condition per sample")
-        if field.num_classes is not None:
-            check_labels(torch.as_tensor([negative] if isinstance(negative, int) else negative), field.num_classes)
+        self.negative = condition_of(field, negative)
+        self.for_all = self.negative.shape == field.null(1).shape[1:]
 
     def for_run(self, run: Run) -> "Negative":
         fresh = super().for_run(run)
-        if isinstance(self.negative, int) and run.cond is not None:
+        if self.for_all and run.cond is not None:
             # One tensor for the whole run, which the field need encode only once.
             fresh = fresh.with_parts({}) if fresh is self else fresh
-            fresh.negative = torch.full((len(run.cond),), self.negative, device=run.cond.device)
+            fresh.negative = self._of_all(len(run.cond), run.cond.device)
+            fresh.for_all = False
         return fresh
 
     def unguided(self, cond: Tensor | None) -> bool:
@@ -68,12 +67,15 @@ class Negative(Pair):
         u, c = together(self.field, x, t, (self._negative(x), cond), self.batched)
         return u, c
 
+    def _of_all(self, batch: int, device: torch.device) -> Tensor:
+        return self.negative.to(device).expand(batch, *self.negative.shape)
+
     def _negative(self, x: Tensor) -> Tensor:
-        if isinstance(self.negative, int):
-            return torch.full((len(x),), self.negative, device=x.device)
+        if self.for_all:
+            return self._of_all(len(x), x.device)
         if len(self.negative) != len(x):
             raise ValueError(
                 f"there are {len(self.negative)} negative conditions for {len(x)} samples; it needs one per sample, or "
-                f"one label for all"
+                f"one for all"
             )
         return self.negative.to(x.device)

@@ -1,9 +1,10 @@
 """Training: the loop, moving averages, checkpoints and run folders."""
 
 from . import checkpoint, sharded
-from .assemble import build_dataset, build_model, device_of, load, load_generative
+from .assemble import build_conditioner, build_dataset, build_model, device_of, load, load_generative
 from .averaging import averaged, write_averaged
 from .checkpoint import read_meta
+from .conditions import Asking
 from .config import TrainConfig, check_seed
 from .decoding import Decoder, pixel_data
 from .interruption import Interrupted
@@ -15,6 +16,7 @@ from .samples import check_temperature, samples, some_samples
 from .train import train
 
 __all__ = [
+    "Asking",
     "Decoder",
     "Interrupted",
     "Ranks",
@@ -22,6 +24,7 @@ __all__ = [
     "TrainConfig",
     "TrainingOptions",
     "averaged",
+    "build_conditioner",
     "build_dataset",
     "build_model",
     "check_seed",

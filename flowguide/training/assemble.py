@@ -11,6 +11,7 @@ from .. import conditioners, data, networks, paths
 from ..fields import LatentField, NetworkField, NetworkPosterior
 from . import checkpoint
 from .averaging import averaged
+from .conditions import Asking
 from .config import TrainConfig
 from .decoding import decoder_of
 from .run_folder import RunFolder
@@ -39,11 +40,19 @@ def build_conditioner(config: TrainConfig) -> conditioners.Conditioner:
     return conditioners.registry.build_from(config.conditioner or {"name": "label"})
 
 
-def with_data_options(config: TrainConfig, dataset: data.Samples) -> TrainConfig:
-    """The configuration with what follows from the data filled in: shape, network options, and the data's own."""
+def with_data_options(
+    config: TrainConfig, dataset: data.Samples, conditioner: conditioners.Conditioner | None = None
+) -> TrainConfig:
+    """The configuration with what follows from the data filled in: shape, network options, and the data's own.
+
+    Args:
+        config: Of the run.
+        dataset: Its data set.
+        conditioner: Its conditioner, if it is built already.
+    """
     component = networks.registry.get(config.network.get("name"))
     options_for = getattr(component, "options_for", networks.Network.options_for)
-    told = build_conditioner(config).options(dataset)
+    told = (conditioner or build_conditioner(config)).options(dataset)
     follow = {**options_for(dataset.shape, told.pop("num_classes", None)), **told}
     missing = {name: value for name, value in follow.items() if config.network.get(name) is None}
     named = {"network": {**config.network, **missing}, "data": {**config.data, **dataset.follows}}
@@ -106,6 +115,8 @@ def load(path: str | Path, ema: bool | float = True, device: torch.device | str 
         if config.shape is None:
             raise ValueError("its configuration has no shape, which training fills in from the data")
         model = build_model(config)
+        if isinstance(model, NetworkField):
+            model.asks = Asking(build_conditioner(config), config.data)
     except ValueError as error:
         imports = settings.get("imports")
         hint = f"; its recipe imports {', '.join(imports)}: import that first (imports={imports})" if imports else ""

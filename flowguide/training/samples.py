@@ -81,7 +81,7 @@ def some_samples(
     Returns:
         Shape (B, *config.shape), or images likewise, on the field's device; B may be 0.
     """
-    device = next(field.parameters()).device
+    device = next((each.device for each in field.parameters()), None)
     plain = field.plain if isinstance(field, Guidance) else field
     decode = plain.decoder if isinstance(plain, LatentField) else _as_they_are
     if isinstance(decode, Decoder):

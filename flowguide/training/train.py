@@ -53,7 +53,7 @@ def _train(config: TrainConfig, run: RunFolder, show: bool, watcher: Any) -> nn.
     if source:
         first = torch.arange(1)
         objective.check_source(dataset[first], source[first])  # now, and not in the first step
-    config = with_data_options(config, dataset)
+    config = with_data_options(config, dataset, conditioner)
     dataset, tell = conditioner.prepare(dataset.to(device))
     torch.manual_seed(derive(config.seed))
     model = build_model(config).to(device)

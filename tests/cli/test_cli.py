@@ -233,7 +233,7 @@ MISTAKES = [
     (["sample", "runs/moons", "solver=heum"], ["unknown solver 'heum'; did you mean 'heun'"]),
     (["sample", "runs/moons", "cond=7"], ["cond must be a label from 0 to 1", "not 7"]),
     (["sample", "runs/moons", "cond=[0,1]"], ["cond lists 2 labels for num=64 samples"]),
-    (["sample", "runs/moons", "cond=x"], ["'cond' of the command must be an integer or a list"]),
+    (["sample", "runs/moons", "cond=x"], ["cond names a class, 'x'", "have no names: give its number"]),
     (["sample", "runs/moons", "num=0"], ["num must be at least 1, not 0"]),
     (["sample", "runs/moons", "batch_size=0"], ["batch_size must be at least 1"]),
     (["sample", "runs/moons", "guidance=null"], ["'~guidance'"]),

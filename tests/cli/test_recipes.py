@@ -27,6 +27,8 @@ DATA = {
     "latents": ("data.folder=.", (4, 32, 32), 1000),
 }
 LATENT = ("glyphs_latent_dit", "glyphs_vae")  # of minutes on a CPU, and one needs the other
+# What the network is told in place of labels: as wide as the embeddings of all-MiniLM-L6-v2.
+TOLD = {"glyphs_text": {"num_classes": None, "embedding": 384}}
 PUBLISHED = {"cifar10_unet": 35.7, "imagenet64_unet": 296, "imagenet256_dit": 675}  # millions of parameters
 
 
@@ -64,7 +66,7 @@ def spent(name: str, settings: str) -> Cost:
         one = fg.data.registry.build_from({**node, **({"count": 70} if "count" in node else {})}, split="train")
         shape, classes = one.shape, one.num_classes
     component = fg.networks.registry.get(config.network["name"])
-    options = component.options_for(shape, classes)
+    options = {**component.options_for(shape, classes), **TOLD.get(name, {})}
     with torch.device("meta"):
         return cost(fg.networks.registry.build_from({**config.network, **options}), shape)
 

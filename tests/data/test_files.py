@@ -66,6 +66,21 @@ def test_folders_for_training_and_testing(tmp_path: Path) -> None:
     refused("image_folder", "has a class 'dog' that the folder to train on has not", split="test", **options)
 
 
+def test_captions_beside_pictures(tmp_path: Path) -> None:
+    options = {**write_images(tmp_path, each=4), "captions": True}
+    for file in tmp_path.rglob("*.png"):
+        file.with_suffix(".txt").write_text(f"{file.parent.name},\n number {file.stem}\n")
+    parts = [fg.data.build("image_folder", split=split, **options) for split in ("train", "test")]
+    captions = [caption for part in parts for caption in part.captions]
+    assert len(set(captions)) == 4 * len(parts[0].classes)
+    for part in parts:
+        for caption, label in zip(part.captions, part.labels.tolist(), strict=True):
+            assert caption.startswith(f"{part.classes[label]}, number 00")
+    next(tmp_path.rglob("*.txt")).unlink()
+    with pytest.raises(ValueError, match=r"has no caption beside it, .*\.txt"):
+        [fg.data.build("image_folder", split=split, **options) for split in ("train", "test")]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_corrupt_pictures_are_named_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture, stream: bool) -> None:
     write_images(tmp_path / "train", each=5)

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...cache import cache_folder
+from ...digest import digest_of, digest_of_tensors
 from ...metrics import Seen
 from ...training import load, train
-from ..cache import cache_folder
-from ..digest import digest_of, digest_of_tensors
 from .base import Features, Setting, features
 
 

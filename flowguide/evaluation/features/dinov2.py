@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ...digest import digest_of, digest_of_tensors
 from ...metrics import Seen
-from ..digest import digest_of, digest_of_tensors
 from .base import Features, Setting, as_bytes, features
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...digest import digest_of_tensors
 from ...metrics import Seen
-from ..digest import digest_of_tensors
 from .base import Features, Setting, as_bytes, features
 
 
