@@ -54,26 +54,19 @@ def check_needs(measures: Mapping[str, metrics.Metric], features: Features, name
 
 def check_bits(measures: Mapping[str, metrics.Metric], held_out: Samples, run: TrainConfig) -> None:
     """ValueError if a metric needs the likelihood of data that have none, or of a run that has none."""
-    for title, measure in measures.items():
-        if "bits" not in measure.needs:
-            continue
-        if held_out.levels is None:
-            raise ValueError(
-                f"the metric {title!r} is of data that take few values, as images do, and {held_out.name} holds others:"
-                f" leave it out of metrics=[...], and take fg.log_likelihood"
-            )
-        if tuple(held_out.shape) != tuple(run.shape or ()):
-            raise ValueError(
-                f"the metric {title!r} needs the likelihood of images, and this run's is of their latents: leave it out "
-                f"of metrics=[...]"
-            )
-        if run.conditioner is not None and run.conditioner["name"] != "label":
-            raise ValueError(
-                f"the metric {title!r} is of data under their labels, and this run is told {run.conditioner['name']!r}: "
-                f"leave it out of metrics=[...]"
-            )
-        if run.source is not None:
-            raise ValueError(
-                f"the metric {title!r} needs the likelihood of the flow, whose start is known if it is Gaussian noise, "
-                f"and this run starts from {run.source['name']!r}: leave it out of metrics=[...]"
-            )
+    needing = [title for title, measure in measures.items() if "bits" in measure.needs]
+    if not needing:
+        return
+    reason = None
+    if held_out.levels is None:
+        reason = f"is of data that take few values, as images do, and {held_out.name} holds others"
+    elif tuple(held_out.shape) != tuple(run.shape or ()):
+        reason = "needs the likelihood of images, and this run's is of their latents"
+    elif run.conditioner is not None and run.conditioner["name"] != "label":
+        reason = f"is of data under their labels, and this run is told {run.conditioner['name']!r}"
+    elif run.source is not None:
+        reason = (
+            f"needs the likelihood of a flow that starts from noise, and this one starts from {run.source['name']!r}"
+        )
+    if reason is not None:
+        raise ValueError(f"the metric {needing[0]!r} {reason}: leave it out of metrics=[...]")

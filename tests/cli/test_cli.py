@@ -250,7 +250,7 @@ MISTAKES = [
     (["list", "foo=1"], ["takes a kind and imports=[...]"]),
     (["list", "paths", "--verbose"], ["flowguide list networks --verbose"]),
     (["list", "networks", "--verbos"], ["unknown kind '--verbos'"]),
-    (["frobnicate"], ["unknown command 'frobnicate'", "ema, evaluate, import, list, sample, train"]),
+    (["frobnicate"], ["unknown command 'frobnicate'", "ema, encode, evaluate, import, list, sample, train"]),
 ]
 
 

@@ -50,3 +50,28 @@ def test_samples_that_are_not_finite_are_named(moons: Path, monkeypatch, capsys:
     with pytest.raises(SystemExit):
         main(["evaluate", "runs/moons", *WORDS, "guidance.w=[1]"])
     assert "200 of 200 samples hold infinite or NaN numbers" in capsys.readouterr().err
+
+
+def test_bits_of_what_has_none(moons: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "runs/moons", "features=identity", "metrics=[bits_per_dim]"])
+    assert "'bits_per_dim' is of data that take few values, as images do, and moons (test)" in capsys.readouterr().err
+
+
+def test_every_sentence_about_bits() -> None:
+    from flowguide import data, metrics
+    from flowguide.evaluation.checks import check_bits
+    from flowguide.training import TrainConfig
+
+    measures = {"bits_per_dim": metrics.build("bits_per_dim")}
+    digits = data.build("digits", split="test")
+    plain = {"data": {"name": "digits"}, "network": {}, "objective": {}, "training": {"steps": 1}, "shape": [1, 8, 8]}
+    check_bits(measures, digits, TrainConfig(**plain))
+    check_bits({}, digits, TrainConfig(**{**plain, "shape": [2]}))
+    for changes, sentence in (
+        ({"shape": [4, 4, 4]}, "this run's is of their latents"),
+        ({"conditioner": {"name": "text"}}, "this run is told 'text'"),
+        ({"source": {"name": "moons"}}, "this one starts from 'moons'"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            check_bits(measures, digits, TrainConfig(**{**plain, **changes}))
