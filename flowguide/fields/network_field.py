@@ -78,6 +78,9 @@ class NetworkField(Field):
     def null(self, batch: int) -> Tensor | None:
         return self.network.null(batch)
 
+    def null_of(self, cond: Tensor) -> Tensor | None:
+        return self.network.null_of(cond)
+
     def for_run(self, run: Run) -> "NetworkField":
         fresh = copy.copy(self)
         fresh._encoded, fresh._nulls = {}, {}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,9 +44,29 @@ def with_data_options(config: TrainConfig, dataset: data.Samples) -> TrainConfig
     component = networks.registry.get(config.network.get("name"))
     options_for = getattr(component, "options_for", networks.Network.options_for)
     told = build_conditioner(config).options(dataset)
+    _check_told(config, told)
     follow = {**options_for(dataset.shape, told.pop("num_classes", None)), **told}
-    missing = {name: value for name, value in follow.items() if config.network.get(name) is None}
+    missing = {name: value for name, value in follow.items() if config.network.get(name) is None or name in told}
     return replace(config, network={**config.network, **missing}, shape=list(dataset.shape))
+
+
+def _check_told(config: TrainConfig, told: Mapping[str, Any]) -> None:
+    """ValueError unless the network takes what the conditioner tells; ``told`` are the options that follow from it."""
+    name = config.network.get("name")
+    if config.conditioner is None or name not in networks.names():
+        return
+    for option, value in told.items():
+        given = config.network.get(option)
+        if option not in networks.registry.options(name):
+            raise ValueError(
+                f"the conditioner {config.conditioner['name']!r} needs a network with the option {option}, which "
+                f"{name!r} has not; a unet has it"
+            )
+        if given is not None and given not in (value, networks.registry.defaults(name)[option]):
+            raise ValueError(
+                f"the conditioner {config.conditioner['name']!r} makes network.{option}={value}, not {given}: leave it "
+                f"out"
+            )
 
 
 def build_model(config: TrainConfig) -> nn.Module:
