@@ -60,8 +60,8 @@ def reduce(images: Tensor, size: int) -> Tensor:
     shape = tuple(images.shape[1:])
     if len(shape) != 3 or shape[1] != shape[2] or size < 1 or shape[1] % size or shape[1] == size:
         raise ValueError(
-            f"samples of shape {shape} cannot be reduced to {size}x{size}: that takes square images, (channels, height, "
-            f"width), whose height is 2 or more times {size}"
+            f"samples of shape {shape} cannot be reduced to {size}x{size}: that takes square images, (channels, "
+            f"height, width), whose height is 2, 3, ... times {size}"
         )
     return functional.avg_pool2d(images, shape[1] // size)
 

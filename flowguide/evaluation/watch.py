@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import drawing, guidance, metrics, solvers
-from ..fields import Field
+from ..fields import Field, Given
 from ..metrics import see
 from ..options import check_options
-from ..training import RunFolder, TrainConfig, check_seed, checkpoint, samples, sharded
+from ..training import RunFolder, TrainConfig, check_seed, checkpoint, held_out_images, samples, sharded
 from ..training.logs import Writer
 from .evaluate import measure_all
 from .judge import Judge, judge_for
@@ -91,6 +91,7 @@ class Watch:
         self.solver = solvers.registry.build_from(config.solver)
         self.measures = {name: metrics.build(name) for name in config.metrics}
         self._said: set[str] = set()
+        self.images = held_out_images(training)
         self.judge: Judge | None = None
         if config.metrics:  # trained now, on all ranks: later the first one is by itself
             self.judge = judge_for(training.data, config.classifier, training.device, show)
@@ -105,15 +106,16 @@ class Watch:
             return
         if not isinstance(model, Field):
             raise ValueError(f"watch looks at samples, and a {type(model).__name__} has none: leave out watch=")
-        rule = model if self.config.guidance is None else guidance.registry.build_from(self.config.guidance, model)
+        field = model if self.images is None else Given(model, self.images)
+        rule = field if self.config.guidance is None else guidance.registry.build_from(self.config.guidance, field)
         count = max(self.config.shown, self.config.num if self.measures else 0)
-        labels = None if model.num_classes is None else torch.arange(count) % model.num_classes
+        labels = None if field.num_classes is None else torch.arange(count) % field.num_classes
         options = {"batch_size": self.config.batch_size}
         drawn = samples(self.training, rule, count, labels, self.solver, self.config.seed, **options)
         first = self.run.ranks.first  # the others are here for their shares of the model
         if first:
             with _unless_full():
-                self._show(step, drawn[: self.config.shown], labels, model.num_classes, writer)
+                self._show(step, drawn[: self.config.shown], labels, field.num_classes, writer)
         if self.judge is None:
             return
         seen = see(self.judge.classifier, drawn[: self.config.num], labels[: self.config.num])

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ..networks import Encoded
+from ..networks import Encoded, Network
 from ..paths import Prediction
 from .base import NO_NULL, Field
 from .network_field import NetworkField
@@ -59,6 +59,11 @@ class Given(Field):
     @property
     def t_max(self) -> float:
         return self.field.t_max
+
+    @property
+    def network(self) -> Network:
+        """Of the field."""
+        return self.field.network
 
     def null(self, batch: int) -> Tensor | None:
         return self.field.network.embed.null(batch)

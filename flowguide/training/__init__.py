@@ -3,8 +3,10 @@
 from . import checkpoint, sharded
 from .assemble import build_dataset, build_model, device_of, load, load_generative
 from .averaging import averaged, write_averaged
+from .cascade import Stage, cascade, load_stages
 from .checkpoint import read_meta
 from .config import TrainConfig, check_seed
+from .held_out import held_out_images
 from .interruption import Interrupted
 from .models import with_models
 from .options import TrainingOptions
@@ -17,17 +19,21 @@ __all__ = [
     "Interrupted",
     "Ranks",
     "RunFolder",
+    "Stage",
     "TrainConfig",
     "TrainingOptions",
     "averaged",
     "build_dataset",
     "build_model",
+    "cascade",
     "check_seed",
     "checkpoint",
     "device_of",
+    "held_out_images",
     "joined",
     "load",
     "load_generative",
+    "load_stages",
     "read_meta",
     "samples",
     "sharded",

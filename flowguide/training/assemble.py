@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from .. import conditioners, data, networks, paths
-from ..fields import NetworkField, NetworkPosterior
+from ..fields import Field, Given, NetworkField, NetworkPosterior
 from . import checkpoint
 from .averaging import averaged
 from .config import TrainConfig
+from .held_out import held_out_images
 from .run_folder import RunFolder
 from .sharded import filled
 
@@ -130,12 +131,20 @@ def load(path: str | Path, ema: bool | float = True, device: torch.device | str 
     return model.to(device_of(str(device))).eval().requires_grad_(False)
 
 
-def load_generative(path: str | Path, ema: bool | float = True, device: torch.device | str = "auto") -> NetworkField:
-    """As :func:`load`; ValueError if the run is a classifier's."""
+def load_generative(path: str | Path, ema: bool | float = True, device: torch.device | str = "auto") -> Field:
+    """As :func:`load`, for sampling: a super-resolution stage is given the small images of its held-out data.
+
+    ValueError if the run is a classifier's.
+    """
     model = load(path, ema, device)
     if not isinstance(model, NetworkField):
         raise ValueError(f"{path} holds a classifier, and only a generative model can be sampled")
-    return model
+    images = held_out_images(model.config)
+    if images is None:
+        return model
+    given = Given(model, images)
+    given.config = model.config
+    return given.eval()
 
 
 def _checkpoint(path: str | Path) -> Path:
