@@ -72,13 +72,35 @@ class Stage:
         shown = low_resolution(self.plain.config)
         return 0.0 if shown is None else min(_LEVEL, shown.augmentation or 0.0)
 
-    def rule(self, images: Tensor | None) -> Field:
-        """What its solver follows: the field, with the images that it is shown, guided."""
-        field = self.plain if images is None else Given(self.plain, images)
-        field.config = self.plain.config
-        if self.guidance is None:
-            return field
-        return rules.registry.build_from(with_models(self.guidance, field, self.ema), field)
+    def samples(
+        self,
+        num: int,
+        cond: Tensor | None = None,
+        seed: int = 0,
+        images: Tensor | None = None,
+        *,
+        batch_size: int = 256,
+        progress: bool = False,
+        ranks: Ranks | None = None,
+    ) -> Tensor:
+        """What this stage makes.
+
+        Args:
+            num, cond, seed, batch_size, progress, ranks: As for :func:`.cascade`.
+            images: What the stage before made, shape (num, channels, size, size); None if this is the first.
+        Returns:
+            Shape (num, channels, height, width).
+        """
+        field = self.plain
+        if images is not None:
+            shown = low_resolution(field.config)
+            field = Given(field, shown.show(images.clamp(-1, 1), self.level, derive(seed, _NOISE)))
+            field.config = self.plain.config
+        if self.guidance is not None:
+            field = rules.registry.build_from(with_models(self.guidance, field, self.ema), field)
+        cond = None if self.num_classes is None else cond
+        options = {"batch_size": batch_size, "progress": progress, "ranks": ranks}
+        return samples(self.plain.config, field, num, cond, self.solver, seed, **options)
 
 
 @torch.no_grad()
@@ -109,14 +131,8 @@ def cascade(
     check_stages(stages)
     made: list[Tensor] = []
     for number, stage in enumerate(stages):
-        own = derive(seed, number) if number else seed
-        images = None
-        if number:
-            shown = low_resolution(stage.plain.config)
-            images = shown.show(made[-1].clamp(-1, 1), stage.level, derive(own, _NOISE))
-        labels = None if stage.num_classes is None else cond
-        options = {"batch_size": batch_size, "progress": progress, "ranks": ranks}
-        made.append(samples(stage.plain.config, stage.rule(images), num, labels, stage.solver, own, **options))
+        own, images = (derive(seed, number), made[-1]) if number else (seed, None)
+        made.append(stage.samples(num, cond, own, images, batch_size=batch_size, progress=progress, ranks=ranks))
     return made
 
 
