@@ -113,6 +113,10 @@ def write_hf(folder: Path, count: int = 240) -> dict[str, Any]:
     return {"path": str(folder), "size": 8, "test_share": 0.5}
 
 
+def write_reduced(folder: Path) -> dict[str, Any]:
+    return {"of": {"name": "image_folder", **write_images(folder)}, "size": 4}
+
+
 # Set -> what writes its files into a folder and says with which options they are read.
 WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "image_folder": write_images,
@@ -120,4 +124,5 @@ WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "mnist": write_mnist,
     "array": write_array,
     "hf": write_hf,
+    "reduced": write_reduced,
 }

@@ -28,7 +28,7 @@ def reduced(split: Split = "train", *, of: Mapping[str, Any], size: int) -> Samp
     whole = datasets.build_from(of, split=split)
     kernel = Reduced(None, size)
     shape = tuple(reduce(torch.empty(1, *whole.shape, device="meta"), size).shape[1:])
-    name = f"{whole.name}, reduced to {size}x{size}"
+    name = f"reduced ({split})"
     if isinstance(whole, Streamed):
         return replace(whole, name=name, load=replace(kernel, load=whole.load), shape=shape)
     if not isinstance(whole, Dataset):

@@ -1,4 +1,4 @@
-"""What a super-resolution stage is told: a small image with noise of a level that is drawn for each sample, and told."""
+"""What a super-resolution stage is told: a small image with noise of a level that is told too."""
 
 import math
 
@@ -36,7 +36,8 @@ def test_levels_are_uniform_and_told_and_the_noise_is_of_them(largest: float, se
     level = cond[:, 2, 0, 0].double()
     assert torch.equal(cond[:, 2], cond[:, 2, :1, :1].expand(-1, 4, 4))
     assert torch.equal(cond[:, 3, 0, 0].long(), labels)
-    assert 0 <= level.min() and level.max() <= largest
+    assert level.min() >= 0
+    assert level.max() <= largest
     assert abs(level.mean() / largest - 0.5) < 6 / math.sqrt(12 * 40)
     small = data.reduce(images, 4).double()
     s = level[:, None, None, None]
