@@ -71,6 +71,8 @@ a weight per time        'guidance.w={{name: linear, start: 1, end: 4}}'    (see
 a rule within a rule     guidance=interval guidance.w=3 guidance.low=0.2 guidance.high=0.8 guidance.rule=apg
 solver                   solver=auto solver.steps=20   (see: flowguide list solvers)
 what                     num=64 cond=7 cond=[0,1,2,3] with num=4; default: all classes in turn
+a cascade, in RUN's place cascade=[runs/base,runs/sr] augmentation=0.1; or of each run what is its own:
+                         'cascade=[{{run: runs/base, guidance: {{name: cfg, w: 2}}}}, {{run: runs/sr, guidance: null}}]'
 randomness               seed=0: sample i of a seed is the same in every batch
 which weights            ema=true, false (those of the last step), or the width of another average: ema=0.05
 the rest                 out=folder batch_size=256 device=cuda imports=[my_module]

@@ -51,3 +51,14 @@ def test_a_stage_by_itself_is_sampled_and_evaluated_with_held_out_images(stages:
     ended = stages("evaluate", "runs/sr", "--smoke", "guidance.w=[1]")
     assert ended.code == 0, ended
     assert Path("runs/sr/evaluation/quality.csv").read_text().count("cfg,") == 1
+
+
+def test_a_stage_is_watched_with_held_out_images(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWGUIDE_CACHE", str(tmp_path / "cache"))
+    few = {"every": 1, "num": 4, "shown": 3, "solver.steps": 1, "classifier.network.width": 4}
+    few |= {"classifier.training.steps": 2, "classifier.training.batch_size": 4}
+    words = [f"watch.{name}={value}" for name, value in few.items()]
+    ended = run("train", "glyphs64_sr", "--smoke", *SMOKE, "run=runs/sr", "watch=quality", *words)
+    assert ended.code == 0, ended
+    assert Path("runs/sr/watch/step-00000001.png").is_file()
+    assert Path("runs/sr/best.safetensors").is_file()

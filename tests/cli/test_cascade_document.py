@@ -30,7 +30,7 @@ def test_what_it_says_runs(run: Run) -> None:
     stored_data.write_images(Path("photos"), each=8, size=20)
     for name, text in zip(("base", "sr"), blocks("yaml"), strict=True):
         Path(f"{name}.yaml").write_text(text)
-    trained, sampled = (text.strip().splitlines() for text in blocks("sh"))
+    trained, sampled = (text.replace("\n  ", " ").strip().splitlines() for text in blocks("sh"))
     for command in trained:
         ended = run(*shlex.split(command)[1:], *TINY)
         assert ended.code == 0, ended
