@@ -41,16 +41,16 @@ def cascade(settings: dict[str, Any], folder: Path) -> list[Row]:
     node = drawn.stages[1].plain.config.data
     features = all_features.build("classifier", all_features.Setting.of(node, config.classifier, config.device))
     real = reference_of(features)
-    models = [stage.plain for stage in drawn.stages] + ([drawn.direct] if drawn.direct else [])
+    staged = [digest_of_tensors(stage.plain.state_dict()) for stage in drawn.stages]
+    direct = drawn.direct and [digest_of_tensors(drawn.direct.state_dict())]
     known = {
-        "weights": [digest_of_tensors(model.state_dict()) for model in models],
         "features": features.digest,
         **{name: settings[name] for name in ("first_guidance", "solver", "metrics", "num")},
     }
     kept = Kept(folder / "points.json")
     rows, said = [], set()
     for (about, draw), seed in tqdm(list(product(drawn.rows(), config.seeds)), desc="measuring", unit="row"):
-        key = digest_of([known, about, seed])
+        key = digest_of([known, direct if about["what"] == DIRECT else staged, about, seed])
         if key not in kept:
             samples = draw(config.num, seed)
             kept[key] = measure_all(measures, features.see(samples, drawn.labels(config.num)), real.train, said)
