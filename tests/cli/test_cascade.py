@@ -53,6 +53,7 @@ def test_a_stage_by_itself_is_sampled_and_evaluated_with_held_out_images(stages:
     assert Path("runs/sr/evaluation/quality.csv").read_text().count("cfg,") == 1
 
 
+@pytest.mark.slow
 def test_a_stage_is_watched_with_held_out_images(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWGUIDE_CACHE", str(tmp_path / "cache"))
     few = {"every": 1, "num": 4, "shown": 3, "solver.steps": 1, "classifier.network.width": 4}
