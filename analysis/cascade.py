@@ -4,10 +4,10 @@
 
 Rows are the cascade at every level of noise between the stages and every guidance weight of the second; the images of
 the first stage enlarged bicubically; held-out images, reduced, through the second stage, which is as good as a cascade
-can get; the direct model; and held-out images reduced and enlarged bicubically. All are measured at the large size, in
-the features of flowguide's own classifier. Every finished row is kept in points.json. What training cost is counted,
-not timed: three evaluations of the network per sample and step. Settings: recipes/analysis/cascade.yaml. Writes
-cascade.png, .pdf, .csv and .json into RUN/analysis.
+can get; the direct model; held-out images, as many; and the same reduced and enlarged bicubically. All are measured at
+the large size, in the features of flowguide's own classifier. Every finished row is kept in points.json. What training
+cost is counted, not timed: three evaluations of the network per sample and step. Settings:
+recipes/analysis/cascade.yaml. Writes cascade.png, .pdf, .csv and .json into RUN/analysis.
 """
 
 import csv
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cascade_rows import BICUBIC, CASCADE, DIRECT, UPPER, Config, Drawn
+from cascade_rows import AS_MANY, BICUBIC, CASCADE, DIRECT, UPPER, Config, Drawn
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm
@@ -118,7 +118,7 @@ def figure(rows: Sequence[Row], images: Mapping[str, Tensor], metric: str, capti
     for w, colour in zip(dict.fromkeys(row["w"] for row in of), drawing.COLOURS, strict=False):
         line = {row["augmentation"]: mean(rows, row, metric) for row in of if row["w"] == w}
         right.plot(line.keys(), line.values(), marker="o", color=colour, label=f"cascade, w = {w:g}")
-    styles = {BICUBIC: "-", DIRECT: "--", UPPER: "-.", REAL: ":"}
+    styles = {BICUBIC: "-", DIRECT: "--", UPPER: "-.", AS_MANY: ":"}
     for what, style in styles.items():
         if any(row["what"] == what for row in rows):
             value = mean(rows, best(rows, what, metric), metric)

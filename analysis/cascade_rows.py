@@ -13,6 +13,7 @@ from flowguide import data, guidance, networks, solvers, training
 from flowguide.evaluation.kept import Row
 from flowguide.randomness import derive
 
+AS_MANY = "real data, as many"
 BICUBIC, REDUCED = "bicubic of the first stage", "bicubic of real, reduced"
 CASCADE, UPPER, DIRECT = "cascade", "real, reduced, second stage", "direct"
 
@@ -111,6 +112,7 @@ class Drawn:
             about = {"what": CASCADE, "augmentation": level, "w": w}
             rows.append((about, lambda num, seed, w=w, level=level: self.second(self.first(num, seed), w, level, seed)))
         rows.append(({"what": BICUBIC}, lambda num, seed: self.enlarged(self.first(num, seed))))
+        rows.append(({"what": AS_MANY}, lambda num, seed: self.real(num)))
         rows.append(({"what": REDUCED}, lambda num, seed: self.enlarged(self.small(num))))
         for w in self.config.w:
             about = {"what": UPPER, "augmentation": 0.0, "w": w}

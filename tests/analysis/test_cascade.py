@@ -38,6 +38,7 @@ def test_every_row_is_measured_once_and_drawn(runs: Path, monkeypatch, capsys) -
         ("cascade", 0),
         ("cascade", 0.2),
         ("bicubic of the first stage", -1),
+        ("real data, as many", -1),
         ("bicubic of real, reduced", -1),
         ("real, reduced, second stage", 0),
         ("direct", -1),
