@@ -120,6 +120,10 @@ def write_latents(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder / "latents")}
 
 
+def write_reduced(folder: Path) -> dict[str, Any]:
+    return {"of": {"name": "image_folder", **write_images(folder)}, "size": 4}
+
+
 # Set -> what writes its files into a folder and says with which options they are read.
 WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "image_folder": write_images,
@@ -128,4 +132,5 @@ WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "array": write_array,
     "hf": write_hf,
     "latents": write_latents,
+    "reduced": write_reduced,
 }

@@ -77,6 +77,8 @@ of a run of captions     'cond=a red letter B in serif'; default: those of held-
   away from, and several guidance=negative 'guidance.negative=a blurry letter';
                          guidance=multi 'guidance.labels=[a red letter A, a letter B in serif]'
 of one of attributes     'cond={{character: B, colour: red}}'
+a cascade, in RUN's place cascade=[runs/base,runs/sr] augmentation=0.1; or of each run what is its own:
+                         'cascade=[{{run: runs/base, guidance: {{name: cfg, w: 2}}}}, {{run: runs/sr, guidance: null}}]'
 randomness               seed=0: sample i of a seed is the same in every batch
 which weights            ema=true, false (those of the last step), or the width of another average: ema=0.05
 the rest                 out=folder batch_size=256 device=cuda imports=[my_module]

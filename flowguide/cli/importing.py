@@ -34,6 +34,7 @@ def run(words: Sequence[str]) -> None:
         "out": str(out),
         "network": dict(imported.network),
         "path": dict(imported.path),
+        "conditioner": imported.conditioner and dict(imported.conditioner),
         "predicts": imported.predicts,
         "sigma_data": imported.sigma_data,
         "clock": imported.clock,
@@ -53,6 +54,8 @@ def run(words: Sequence[str]) -> None:
     print(f"imported: {out}")
     if imported.classifies:
         print(f"next:     flowguide sample RUN guidance=classifier guidance.base=conditional guidance.classifier={out}")
+    elif imported.conditioner:
+        print(f"next:     flowguide sample cascade=[BASE,{out}] '~guidance'")
     else:
         print(f"next:     flowguide sample {out} '~guidance'")
 

@@ -146,8 +146,11 @@ def _train(words: Sequence[str]) -> None:
 
 
 def _sample(words: Sequence[str]) -> None:
-    from . import commands
+    from . import cascades, commands
 
+    if any(word.startswith("cascade=") for word in words):
+        launch(cascades.sample, "base/cascade", cascades.of_last(words))
+        return
     launch(commands.sample, "base/sample", of_run(words, "flowguide sample runs/digits"))
 
 

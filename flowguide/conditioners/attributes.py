@@ -44,6 +44,8 @@ class Attributes(Conditioner):
         dropout: Probability, for each attribute of each sample by itself, that training does not tell it, in [0, 1).
     """
 
+    of_samples = True
+
     def __init__(self, names: Sequence[str] | None = None, dropout: float = 0.1) -> None:
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is a probability, at least 0 and below 1, not {dropout:g}")

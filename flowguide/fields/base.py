@@ -101,9 +101,13 @@ class Field(nn.Module, ABC):
             f"give tensors"
         )
 
+    def null_of(self, cond: Tensor) -> Tensor | None:
+        """``cond`` with what guidance acts on made null: the null condition, with an image beside the label kept."""
+        return self.null(len(cond))
+
     def drop(self, cond: Tensor, mask: Tensor) -> Tensor:
         """``cond`` with the samples in ``mask``, shape (B,), made unconditional: per sample, never per batch."""
-        null = self.null(len(cond))
+        null = self.null_of(cond)
         if null is None and self.needs_condition:
             raise ValueError(f"{NO_NULL}, so no label can be dropped: train with label_dropout=0")
         if null is None:

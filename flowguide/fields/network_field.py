@@ -89,6 +89,9 @@ class NetworkField(Field):
             return super().conditions(given, num)
         return self.asks(given, num, self.num_classes if num_classes is None else num_classes)
 
+    def null_of(self, cond: Tensor) -> Tensor | None:
+        return self.network.null_of(cond)
+
     def for_run(self, run: Run) -> "NetworkField":
         fresh = copy.copy(self)
         fresh._encoded, fresh._nulls = {}, {}

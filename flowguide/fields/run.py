@@ -25,9 +25,11 @@ class Run:
         cond: The conditions of the run, one per sample, or None.
         seed: Of the randomness of whatever is drawn; None if the run was given none.
         first: Index of the sample in row 0, or of that in every row, int64, shape (B,).
+        count: How many samples there are; None if that is not known.
     """
 
     times: Tensor
     cond: Tensor | None
     seed: int | None = None
     first: int | Tensor = 0
+    count: int | None = None

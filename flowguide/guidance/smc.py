@@ -21,7 +21,7 @@ import copy
 import torch
 from torch import Tensor
 
-from ..fields import Field, Run
+from ..fields import Field, Given, Run
 from ..paths import Prediction
 from ..randomness import numbers_of, uniform
 from .base import guidance
@@ -61,6 +61,10 @@ class SequentialMonteCarlo(Pair):
         super().__init__(field, w, batched)
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is a share of the particles, in [0, 1], not {threshold}")
+        if isinstance(self.plain, Given):
+            raise ValueError(
+                "smc resamples among the samples of one condition, and here each has an image of its own: take cfg"
+            )
         self.threshold = threshold
         self.report: list[float] = []
         self._run: Run | None = None

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..fields import Field, NetworkField
+from ..fields import Field, Given, NetworkField
 from ..networks import Encoded, concatenate
 from ..paths import Prediction
 from .base import Guidance
@@ -42,7 +42,7 @@ def together(
     if batched is None:
         samples, numbers = _CPU if x.device.type == "cpu" else _ACCELERATOR
         # Only where it pays, in a network, and where None is known to mean the same as the null condition.
-        known = type(field).predict is NetworkField.predict
+        known = type(field).predict in (NetworkField.predict, Given.predict)
         batched = known and len(x) <= samples and x.numel() <= numbers
     # A rule may hold something per sample, its weights, and would meet more samples than it was built for; the fields
     # that it is made of are evaluated together by the rule itself.

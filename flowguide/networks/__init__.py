@@ -18,6 +18,7 @@ from .base import networks as registry
 from .conditioning import masked
 from .cost import Cost, cost
 from .encoded import Encoded, concatenate
+from .joined import joined
 
 register, build, names = registry.register, registry.build, registry.names
 
@@ -32,6 +33,7 @@ __all__ = [
     "build",
     "concatenate",
     "cost",
+    "joined",
     "masked",
     "names",
     "register",

@@ -28,11 +28,14 @@ class Network(nn.Module):
         num_classes: Number of labels; None if it takes none. The label ``num_classes`` means "no label".
         needs_condition: Whether it takes conditions and has none that means "none given": it then predicts under
             conditions only, as class-conditional networks that were trained without dropping labels do.
+        extra_channels: Channels of an image that conditions hold beside the label, ``network.join(image, labels)``; 0
+            for none.
         presets: Options by the names that they are published under, for ``flowguide list networks --verbose``.
     """
 
     num_classes: int | None = None
     needs_condition: bool = False
+    extra_channels: int = 0
     presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def null(self, batch: int) -> Tensor | None:
@@ -40,6 +43,10 @@ class Network(nn.Module):
         if self.num_classes is None or self.needs_condition:
             return None
         return torch.full((batch,), self.num_classes, device=next(self.parameters()).device)
+
+    def null_of(self, cond: Tensor) -> Tensor | None:
+        """Conditions, one row per sample, with what guidance acts on made null: an image beside the label stays."""
+        return self.null(len(cond))
 
     def set_null(self, condition: Tensor) -> None:
         """Make ``condition``, an embedding (E,) or a sequence (L, C), the null one: that of the empty caption, say.

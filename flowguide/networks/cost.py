@@ -18,6 +18,7 @@ from torch.utils.flop_counter import flop_registry
 
 from .autoencoder import Autoencoder
 from .base import Classifier, Network
+from .joined import joined
 
 
 @dataclass(frozen=True)
@@ -36,19 +37,29 @@ class Cost:
 def cost(network: nn.Module, shape: Sequence[int]) -> Cost:
     """Parameters and operations of a network, generative, a classifier or an autoencoder, for one sample of ``shape``.
 
-    It evaluates the network once, unconditionally; on torch's meta device, ``with torch.device("meta")``, no number is
-    computed and any size is free.
+    It evaluates the network once, under the null condition if there is one; on torch's meta device, ``with
+    torch.device("meta")``, no number is computed and any size is free.
     """
     first = next(network.parameters())
     x = torch.zeros(1, *shape, dtype=first.dtype, device=first.device)
     t = torch.full((1,), 0.5, dtype=first.dtype, device=first.device)
     inputs = (x,) if isinstance(network, (Autoencoder, Classifier)) else (x, t)
     if isinstance(network, Network):
-        inputs = (*inputs, network.null(1))
+        inputs = (*inputs, _condition(network, x))
     # Not every kernel of attention has a formula; the plain one is two products that have.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _Counter() as counter:
         network(*inputs)
     return Cost(sum(p.numel() for p in network.parameters()), counter.flops)
+
+
+def _condition(network: Network, x: torch.Tensor) -> torch.Tensor | None:
+    """The null condition, or another of which there is always one: the first label, an empty image."""
+    if network.extra_channels:
+        image = x.new_zeros(1, network.extra_channels, *x.shape[2:])
+        return joined(image, None if network.labels is None else x.new_zeros(1, dtype=torch.int64))
+    if network.needs_condition and network.num_classes is not None:
+        return x.new_zeros(1, dtype=torch.int64)
+    return network.null(1)
 
 
 class _Counter(TorchDispatchMode):

@@ -67,6 +67,9 @@ class Energy(Network):
     def null(self, batch: int) -> Tensor | None:
         return self.network.null(batch)
 
+    def null_of(self, cond: Tensor) -> Tensor | None:
+        return self.network.null_of(cond)
+
     def encode(self, cond: Tensor | Encoded) -> Tensor | Encoded:
         return self.network.encode(cond)
 

@@ -36,6 +36,7 @@ from .blocks import Order, Stage
 from .design import Design, Resampling
 from .embedding import ConditionEmbedding
 from .encoded import Encoded
+from .joined import joined
 from .layers import SiLU, group_norm, zero
 
 
@@ -167,6 +168,12 @@ class UNet(Network):
     def null(self, batch: int) -> Tensor | None:
         return None if self.needs_condition else self.embed.null(batch)
 
+    def null_of(self, cond: Tensor) -> Tensor | None:
+        if not self.extra_channels:
+            return super().null_of(cond)
+        none = self.embed.null(len(cond))
+        return None if none is None else joined(cond[:, : self.extra_channels], none)
+
     def join(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
         """The condition of a network with ``extra_channels``: an image, and labels if it takes them, as one tensor.
 
@@ -190,7 +197,7 @@ class UNet(Network):
                 f"this unet takes {takes} with its image, and {'none were' if labels is None else 'some were'} given"
             )
         if labels is None:
-            return image
+            return joined(image)
         rows = self.embed.label.num_embeddings
         if (
             labels.shape != image.shape[:1]
@@ -200,7 +207,7 @@ class UNet(Network):
             raise ValueError(
                 f"labels must be {len(image)} integers from 0 to {rows - 1}, one per image, not {labels!r:.80}"
             )
-        return torch.cat([image, labels.to(image)[:, None, None, None].expand(-1, 1, *image.shape[2:])], dim=1)
+        return joined(image, labels)
 
     def encode(self, cond: Tensor | Encoded) -> Tensor | Encoded:
         if isinstance(cond, Encoded) or not self.extra_channels:

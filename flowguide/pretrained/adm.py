@@ -9,7 +9,8 @@ classifier of noisy images of their size,
     \qquad g = \tfrac{1}{\alpha_t} \nabla_x \log p_t(y \mid x),
 
 ``fg.guidance.build("classifier", field, classifier, w=1.0, base="conditional")``. An upsampler takes a small image
-beside the state: its condition is ``field.network.join(image, labels)``. Images are in [-1, 1].
+beside the state: its condition is ``field.network.join(image, labels)``, or it is a stage of a cascade
+(:mod:`flowguide.training.cascade`). Images are in [-1, 1].
 
 Source: Dhariwal & Nichol (2021), arXiv 2105.05233, and the files published with it.
 """
@@ -40,6 +41,7 @@ def adm(
     size: Sequence[int] | None = None,
     channels: int = 3,
     blocks: int | None = None,
+    factor: int = 4,
 ) -> Imported:
     """OpenAI's guided-diffusion: the ADM U-Nets, upsamplers and noisy classifiers.
 
@@ -51,6 +53,7 @@ def adm(
         attention_order, schedule, size: Likewise; "legacy" and "linear" are guided-diffusion's defaults.
         channels: Of the images.
         blocks: Per level of a classifier, if its shapes leave that open.
+        factor: How many times as large an upsampler makes its images; both published ones make them 4 times as large.
     Raises:
         ValueError: if a tensor is missing, left over or of another shape, or nothing tells how attention is split.
     """
@@ -77,6 +80,10 @@ def adm(
     path = {"name": "ddpm", "schedule": schedule or (model.schedule if model else "linear")}
     with torch.device("meta"):  # for names and shapes alone
         skeleton = networks.registry.build_from(network)
+    conditioner = None
+    if told.get("extra_channels") and sides is not None:
+        # In training, small images were means of blocks, without noise.
+        conditioner = {"name": "low_resolution", "size": sides[0] // factor, "augmentation": None}
     return Imported(
         network=network,
         path=path,
@@ -84,6 +91,7 @@ def adm(
         clock="timestep",
         shown="state",
         shape=None if sides is None else (channels, *sides),
+        conditioner=conditioner,
     )
 
 

@@ -27,6 +27,7 @@ class Imported:
         clock: What it is told of the time (:class:`.NetworkField`).
         shown: For a classifier, what it is shown of the state (:class:`.NetworkPosterior`).
         shape: Of one sample; None if the file does not tell.
+        conditioner: Node of what it is told of a sample, if that is not its label.
     """
 
     network: Mapping[str, Any]
@@ -37,6 +38,7 @@ class Imported:
     clock: Literal["timestep", "edm"] | None = None
     shown: Literal["guess", "state"] = "guess"
     shape: tuple[int, ...] | None = None
+    conditioner: Mapping[str, Any] | None = None
 
     @property
     def classifies(self) -> bool:

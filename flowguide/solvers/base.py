@@ -173,7 +173,7 @@ class Solver(ABC):
             raise ValueError(
                 f"{type(self).__name__}, as it is set, solves the ODE and draws no noise: it takes no seed"
             )
-        return Run(times, cond, seed, first)
+        return Run(times, cond, seed, first, len(x))
 
     def _locate(self, states: Iterator[Tensor], times: Tensor) -> None:
         for step, state in enumerate(states):

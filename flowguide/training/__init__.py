@@ -3,10 +3,12 @@
 from . import checkpoint, sharded
 from .assemble import build_conditioner, build_dataset, build_model, device_of, load, load_generative
 from .averaging import averaged, write_averaged
+from .cascade import Stage, cascade, load_stages
 from .checkpoint import read_meta
 from .conditions import Asking
 from .config import TrainConfig, check_seed
 from .decoding import Decoder, pixel_data
+from .held_out import held_out_images
 from .interruption import Interrupted
 from .models import with_models
 from .options import TrainingOptions
@@ -21,19 +23,23 @@ __all__ = [
     "Interrupted",
     "Ranks",
     "RunFolder",
+    "Stage",
     "TrainConfig",
     "TrainingOptions",
     "averaged",
     "build_conditioner",
     "build_dataset",
     "build_model",
+    "cascade",
     "check_seed",
     "check_temperature",
     "checkpoint",
     "device_of",
+    "held_out_images",
     "joined",
     "load",
     "load_generative",
+    "load_stages",
     "pixel_data",
     "read_meta",
     "samples",

@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from .. import conditioners, data, networks, paths
-from ..fields import LatentField, NetworkField, NetworkPosterior
+from ..fields import Field, Given, LatentField, NetworkField, NetworkPosterior
 from . import checkpoint
 from .averaging import averaged
 from .conditions import Asking
 from .config import TrainConfig
 from .decoding import decoder_of
+from .held_out import held_out_images
 from .run_folder import RunFolder
 from .sharded import filled
 
@@ -53,10 +55,30 @@ def with_data_options(
     component = networks.registry.get(config.network.get("name"))
     options_for = getattr(component, "options_for", networks.Network.options_for)
     told = (conditioner or build_conditioner(config)).options(dataset)
+    _check_told(config, told)
     follow = {**options_for(dataset.shape, told.pop("num_classes", None)), **told}
-    missing = {name: value for name, value in follow.items() if config.network.get(name) is None}
+    missing = {name: value for name, value in follow.items() if config.network.get(name) is None or name in told}
     named = {"network": {**config.network, **missing}, "data": {**config.data, **dataset.follows}}
     return replace(config, **named, shape=list(dataset.shape))
+
+
+def _check_told(config: TrainConfig, told: Mapping[str, Any]) -> None:
+    """ValueError unless the network takes what the conditioner tells; ``told`` are the options that follow from it."""
+    name = config.network.get("name")
+    if config.conditioner is None or name not in networks.names():
+        return
+    for option, value in told.items():
+        given = config.network.get(option)
+        if option not in networks.registry.options(name):
+            raise ValueError(
+                f"the conditioner {config.conditioner['name']!r} needs a network with the option {option}, which "
+                f"{name!r} has not; a unet has it"
+            )
+        if given is not None and given not in (value, networks.registry.defaults(name)[option]):
+            raise ValueError(
+                f"the conditioner {config.conditioner['name']!r} makes network.{option}={value}, not {given}: leave it "
+                f"out"
+            )
 
 
 def build_model(config: TrainConfig) -> nn.Module:
@@ -126,13 +148,21 @@ def load(path: str | Path, ema: bool | float = True, device: torch.device | str 
     return model.to(device_of(str(device))).eval().requires_grad_(False)
 
 
-def load_generative(path: str | Path, ema: bool | float = True, device: torch.device | str = "auto") -> NetworkField:
-    """As :func:`load`; ValueError if the run is a classifier's or an autoencoder's."""
+def load_generative(path: str | Path, ema: bool | float = True, device: torch.device | str = "auto") -> Field:
+    """As :func:`load`, for sampling: a super-resolution stage is given the small images of its held-out data.
+
+    ValueError if the run is a classifier's or an autoencoder's.
+    """
     model = load(path, ema, device)
     if not isinstance(model, NetworkField):
         kind = "an autoencoder" if isinstance(model, networks.Autoencoder) else "a classifier"
         raise ValueError(f"{path} holds {kind}, and only a generative model can be sampled")
-    return model
+    images = held_out_images(model.config)
+    if images is None:
+        return model
+    given = Given(model, images)
+    given.config = model.config
+    return given.eval()
 
 
 def _checkpoint(path: str | Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from .. import guidance
-from ..fields import Field
+from ..fields import Field, Given
 from ..options import annotations_of
 from .assemble import load
 
@@ -59,7 +59,8 @@ def _load(path: str, kinds: list[type[nn.Module]], owner: str, field: Field, ema
     ours, theirs = (getattr(getattr(each, "config", None), "shape", None) for each in (field, model))
     if ours is not None and theirs is not None and list(ours) != list(theirs):
         raise ValueError(f"{path} is of samples of shape {tuple(theirs)}, and the field to guide of {tuple(ours)}")
-    return model
+    # Of a field that is given images, any other that is shown some is given the same.
+    return field.of(model) if isinstance(field, Given) and getattr(model.network, "extra_channels", 0) else model
 
 
 def _modules(annotation: Any) -> list[type[nn.Module]]:

@@ -48,6 +48,24 @@ def test_a_published_model_is_sampled_as_a_run(files: Run) -> None:
     assert "was trained without" in files("sample", "runs/model", *few).sentence
 
 
+def test_published_models_make_a_cascade(files: Run) -> None:
+    upsampler = Facts(32, (1, 2), 1, (1,), heads=2, classes=3, inputs=6, size=16)
+    torch.save(published_adm.random_state(upsampler), "upsampler.pt")
+    assert files("import", "model.pt", "format=adm", "head_width=16", "size=[8, 8]", "out=runs/base").code == 0
+    words = ["upsampler.pt", "format=adm", "heads=2", "size=[16, 16]"]
+    ended = files("import", *words, "factor=2", "out=runs/upsampler")
+    assert "flowguide sample cascade=[BASE,runs/upsampler] '~guidance'" in ended.out
+    few = ["~guidance", "num=3", "solver=ddim", "solver.steps=2", "device=cpu"]
+    ended = files("sample", "cascade=[runs/base,runs/upsampler]", *few)
+    assert "3 samples, 2 + 2 evaluations" in ended.out
+    made = load_file("runs/upsampler/samples/cascade_seed0.safetensors")
+    assert (made["stage_1"].shape, made["data"].shape) == ((3, 3, 8, 8), (3, 3, 16, 16))
+    assert "has none of its own where it was not trained" in files("sample", "runs/upsampler", *few).sentence
+    assert files("import", *words, "out=runs/four").code == 0
+    chained = files("sample", "cascade=[runs/base,runs/four]", *few).sentence
+    assert "runs/base makes images of 3x8x8, and runs/four is shown those of 3x4x4" in chained
+
+
 @pytest.mark.parametrize("format", ["dit", "sit", "diffusers_dit"])
 def test_a_published_transformer_is_sampled_as_a_run(run: Run, format: str) -> None:
     facts = published_dit.Facts()
