@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 from cascade_rows import AS_MANY, BICUBIC, CASCADE, DIRECT, UPPER, Config, Drawn
-from flowguide.evaluation.digest import digest_of, digest_of_tensors
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from flowguide import drawing, metrics
 from flowguide.cli import script
+from flowguide.digest import digest_of, digest_of_tensors
 from flowguide.evaluation import REAL, reference_of
 from flowguide.evaluation import features as all_features
 from flowguide.evaluation.evaluate import measure_all

@@ -9,7 +9,6 @@ from typing import Any
 
 from .. import training
 from ..options import check_options
-from .commands import conditions
 from .main import is_first, of_run
 
 _EXAMPLE = "flowguide sample cascade=[runs/glyphs16_base,runs/glyphs64_sr]"
@@ -33,7 +32,7 @@ class CascadeConfig:
     guidance: Mapping[str, Any] | None = None
     augmentation: float | None = None
     num: int = 64
-    cond: int | Sequence[int] | None = None
+    cond: int | str | Mapping[str, Any] | Sequence[Any] | None = None
     seed: int = 0
     batch_size: int = 256
     device: str = "auto"
@@ -77,7 +76,7 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
         stages = training.load_stages(
             config.cascade, config.guidance, config.solver, config.augmentation, config.ema, ranks.device(config.device)
         )
-        labels = conditions(config.cond, config.num, stages[0].num_classes)
+        labels = stages[0].plain.conditions(config.cond, config.num, stages[0].num_classes)
         options = {"batch_size": config.batch_size, "progress": True, "ranks": ranks}
         made = training.cascade(stages, config.num, labels, config.seed, **options)
     if not is_first():
