@@ -11,6 +11,7 @@ Source: Saharia et al. (2022), arXiv 2205.11487, section 2 (guidance in the stag
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -68,6 +69,9 @@ class Given(Field):
 
     def null(self, batch: int) -> Tensor | None:
         return self.field.network.embed.null(batch)
+
+    def conditions(self, given: Any = None, num: int = 1, num_classes: int | None = None) -> Tensor | None:
+        return self.field.conditions(given, num, self.num_classes if num_classes is None else num_classes)
 
     def of(self, field: NetworkField) -> "Given":
         """Another field with the same images."""
