@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from flowguide import drawing, metrics
-from flowguide.evaluation import REAL, EvaluateConfig, Row, evaluate, label_of_weight, summarise
+from flowguide.evaluation import REAL, EvaluateConfig, Row, Views, evaluate, label_of_weight, summarise
 
 _IN_A_ROW = 5  # of the figure, beside the first curve
 _PARETO = ("inception_score", "frechet_distance")
@@ -53,9 +53,10 @@ def quality_curves(curves: Sequence[Curve], settings: Mapping[str, Any], file: P
         raise ValueError("none of the curves could be measured")
     names = curves[0].config.metrics
     rows: list[Row] = []
+    views = Views()
     for curve in curves:
         print(curve.label, flush=True)
-        *points, real = evaluate(curve.config, Path(curve.config.home) / "evaluation", rule=curve.label)
+        *points, real = evaluate(curve.config, Path(curve.config.home) / "evaluation", rule=curve.label, views=views)
         rows += [{**point, **curve.about} for point in points]
     best = bests(rows, names)
     print(table(best, names))

@@ -18,7 +18,7 @@ from typing import Any
 
 from flowguide import drawing, metrics, solvers
 from flowguide.cli import script
-from flowguide.evaluation import EvaluateConfig, Row, evaluate, label_of, summarise
+from flowguide.evaluation import EvaluateConfig, Row, Views, evaluate, label_of, summarise
 
 
 def steps(settings: dict[str, Any], folder: Path) -> list[Row]:
@@ -30,12 +30,15 @@ def steps(settings: dict[str, Any], folder: Path) -> list[Row]:
     if not (isinstance(nodes, list) and nodes):
         raise ValueError(f"solvers must be a list of solver nodes, each {{name: ...}}, not {nodes!r}")
     rows: list[Row] = []
+    views = Views()
     for node in nodes:
         for nfe in sorted(budgets):
             if (steps := most_steps(node, nfe)) is None:
                 continue
             chosen = replace(config, solver={**node, "steps": steps})
-            *points, real = summarise(evaluate(chosen, Path(config.home) / "evaluation", show=False), config.metrics)
+            *points, real = summarise(
+                evaluate(chosen, Path(config.home) / "evaluation", show=False, views=views), config.metrics
+            )
             rows += [{"solver": label_of(node), "nfe": nfe, "steps": steps, **point} for point in points]
             shown = ", ".join(f"w={p['w']:g}: {p[config.metrics[0]]:.3f}" for p in points)
             print(f"{label_of(node)}, {nfe} evaluations: {shown}", flush=True)

@@ -23,7 +23,7 @@ from quality_curves import as_logarithm
 
 from flowguide import drawing, metrics, solvers
 from flowguide.cli import script
-from flowguide.evaluation import EvaluateConfig, Row, evaluate, summarise
+from flowguide.evaluation import EvaluateConfig, Row, Views, evaluate, summarise
 
 # What a setting of each knob makes of the configuration of plain conditional samples.
 KNOBS: dict[str, Callable[[EvaluateConfig, Mapping[str, Any], float], EvaluateConfig]] = {
@@ -53,9 +53,10 @@ def truncation(settings: dict[str, Any], folder: Path) -> list[Row]:
             solvers.registry.build_from(chosen.solver)  # now, for what is wrong to be said before anything is drawn
             asked.append((family, value, chosen))
     rows: list[Row] = []
+    views = Views()
     for family, value, chosen in asked:
         print(f"{TITLES[family]} {value:g}", flush=True)
-        *points, real = evaluate(chosen, Path(config.home) / "evaluation", rule=f"{family} {value:g}")
+        *points, real = evaluate(chosen, Path(config.home) / "evaluation", rule=f"{family} {value:g}", views=views)
         rows += [{"family": family, "value": value, **point} for point in points]
     rows.append({"family": None, "value": None, **real})
     folder.mkdir(parents=True, exist_ok=True)

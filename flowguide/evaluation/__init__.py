@@ -12,6 +12,7 @@ from .judge import Judge, judge_for
 from .kept import Row
 from .reference import Reference, reference_of
 from .tables import REAL, as_text, label_of, label_of_weight, summarise, write_tables
+from .view import View, Views
 from .watch import Watch, WatchConfig, watcher
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "Judge",
     "Reference",
     "Row",
+    "View",
+    "Views",
     "Watch",
     "WatchConfig",
     "as_text",

@@ -29,12 +29,10 @@ from ..training import (
 from .bits import bits_of
 from .checks import check_bits, check_needs, check_reference
 from .conditions import drawn_conditions
-from .features import Setting
-from .features import registry as all_features
 from .kept import Kept, Row
-from .reference import reference_of
 from .sweep import sweep
 from .tables import REAL, label_of
+from .view import Views
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +112,9 @@ def weights_of(node: Mapping[str, Any]) -> list[float]:
     return [float(w) for w in weights]
 
 
-def evaluate(config: EvaluateConfig, out: Path, show: bool = True, rule: str | None = None) -> list[Row]:
+def evaluate(
+    config: EvaluateConfig, out: Path, show: bool = True, rule: str | None = None, views: Views | None = None
+) -> list[Row]:
     """Measure a run at every weight of ``guidance.w`` for every seed.
 
     Every finished point is kept in ``out/points.json`` and not computed again. Under ``torchrun`` each process draws
@@ -125,15 +125,16 @@ def evaluate(config: EvaluateConfig, out: Path, show: bool = True, rule: str | N
         out: Folder of the kept points.
         show: Show progress.
         rule: What the rule is called in the rows; its name if None.
+        views: Shared by several evaluations in a row, for the reference that they have in common to be read once.
     Returns:
         One row per (w, seed), in that order, and a last one of the real held-out data, as the rule "real data".
     """
     with joined() as ranks:
         config = replace(config, device=ranks.device(config.device))
-        return _evaluate(config, out, show and ranks.first, rule, ranks)
+        return _evaluate(config, out, show and ranks.first, rule, ranks, views or Views())
 
 
-def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, ranks: Ranks) -> list[Row]:
+def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, ranks: Ranks, views: Views) -> list[Row]:
     solver = solvers.registry.build_from(config.solver)
     measures = {name: metrics.build(name) for name in config.metrics}
     model = load_generative(config.run, config.ema, config.device)
@@ -146,14 +147,14 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     rules = [build(w) for w in weights.values()]  # all of them now, for whatever is wrong to be said
     one = rules[0]
     pixels, shape = pixel_data(model.config)
-    setting = Setting.of(config.reference or pixels, config.classifier, config.device, show)
-    num = config.num or len(setting.test)
+    view = views(config.reference or pixels, config.features, config.classifier, config.device, show)
+    num = config.num or len(view.setting.test)
     conds, labels, num_classes = drawn_conditions(model.config, one.num_classes, num)
-    check_reference(setting.train, shape, num_classes, config.run)
-    features = all_features.build_from(config.features, setting)
+    check_reference(view.setting.train, shape, num_classes, config.run)
+    features = view.features
     check_needs(measures, features, config.features["name"], num_classes)
-    check_bits(measures, setting.test, model.config)
-    real = reference_of(features)
+    check_bits(measures, view.setting.test, model.config)
+    real = view.real
 
     about = {
         "features": real.caption,
@@ -193,7 +194,7 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
                 seen = features.see(ranks.gathered(swept.samples, num), labels)
                 if any("bits" in measure.needs for measure in measures.values()):
                     options = {"batch_size": config.batch_size, "ranks": ranks}
-                    bits = bits_of(build(weights[w]), setting.test, labels is not None, **options)
+                    bits = bits_of(build(weights[w]), view.setting.test, labels is not None, **options)
                     seen = replace(seen, bits=bits.to(features.device))
                 kept[keys[w, seed]] = {
                     "w": w,
