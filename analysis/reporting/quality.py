@@ -118,8 +118,8 @@ def kept(run: Run) -> list[Html]:
     """The points of an evaluation that has no table yet."""
     found = list((run.json("evaluation/points.json") or {}).values())
     names = [name for name in (found[0] if found else {}) if name in metrics.names()]
-    if not names:
-        return []
+    if not names or len({(each["w"], each["seed"]) for each in found}) < len(found):
+        return []  # of several evaluations, which do not say what sets them apart
     rows = [[f"w = {label_of_weight(each['w'])}, seed {each['seed']}", *_values(each, names)] for each in found]
     caption = prose(f"Points of an evaluation that is not finished. Features: {found[0].get('features')}.")
     return [table(["", *map(title_of, names)], rows, caption)]
