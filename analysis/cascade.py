@@ -10,7 +10,6 @@ cost is counted, not timed: three evaluations of the network per sample and step
 recipes/analysis/cascade.yaml. Writes cascade.png, .pdf, .csv and .json into RUN/analysis.
 """
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -26,7 +25,7 @@ from tqdm import tqdm
 from flowguide import drawing, metrics
 from flowguide.cli import script
 from flowguide.digest import digest_of, digest_of_tensors
-from flowguide.evaluation import REAL, reference_of
+from flowguide.evaluation import REAL, reference_of, write_csv
 from flowguide.evaluation import features as all_features
 from flowguide.evaluation.evaluate import measure_all
 from flowguide.evaluation.kept import Kept, Row
@@ -133,10 +132,7 @@ def figure(rows: Sequence[Row], images: Mapping[str, Tensor], metric: str, capti
 
 def write(rows: list[Row], about: Mapping[str, Any], names: Sequence[str], folder: Path) -> None:
     """The numbers, as a table on the screen, .csv and .json."""
-    with (folder / "cascade.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "cascade.csv", rows)
     (folder / "cascade.json").write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
     print(f"{'':30} noise     w" + "".join(f"{metrics.registry.get(name).title:>20}" for name in names))
     for row in rows:

@@ -9,7 +9,6 @@ data, each under several draws of noise, the band two standard errors of the mea
 classifier_accuracy.yaml. Writes classifier_accuracy.png, .pdf, .csv and .json into RUN/analysis.
 """
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor
 from flowguide import drawing, training
 from flowguide.cli import script
 from flowguide.data import Samples
+from flowguide.evaluation import write_csv
 from flowguide.fields import Posterior
 from flowguide.options import check_options
 from flowguide.randomness import normal
@@ -63,10 +63,7 @@ def classifier_accuracy(settings: dict[str, Any], folder: Path) -> list[Row]:
     chance = torch.bincount(test.labels).double() / len(test)
     entropy = float(torch.special.entr(chance).sum())
     files = drawing.save(figure(rows, float(chance.max()), entropy), folder / "classifier_accuracy")
-    with (folder / "classifier_accuracy.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "classifier_accuracy.csv", rows)
     about = {"settings": settings, "data": test.name, "chance": float(chance.max()), "entropy": entropy, "rows": rows}
     (folder / "classifier_accuracy.json").write_text(json.dumps(about, indent=1) + "\n")
     print("figure:", *files)

@@ -14,7 +14,6 @@ points. Bands are two standard errors, and a standard deviation over seeds. Sett
 conservative_training.yaml. Writes conservative_training.png, .pdf, .csv and .json into runs/conservative_training.
 """
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from flowguide import diagnostics, drawing, guidance, metrics, solvers, training
 from flowguide.cli import script
 from flowguide.cli.main import of_run
 from flowguide.distances import sliced
-from flowguide.evaluation import REAL, EvaluateConfig, evaluate, summarise
+from flowguide.evaluation import REAL, EvaluateConfig, evaluate, summarise, write_csv
 from flowguide.fields import Field
 from flowguide.randomness import normal
 
@@ -67,10 +66,7 @@ def conservative_training(settings: dict[str, Any], folder: Path) -> dict[str, l
         )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("asymmetry", "distance"):
-        with (folder / f"conservative_training_{name}.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, found[name][0])
-            writer.writeheader()
-            writer.writerows(found[name])
+        write_csv(folder / f"conservative_training_{name}.csv", found[name])
     (folder / "conservative_training.json").write_text(json.dumps({"runs": runs, **found}, indent=1) + "\n")
     print(table(found["summary"], shown))
     print("figure:", *drawing.save(figure(found, shown, model), folder / "conservative_training"))

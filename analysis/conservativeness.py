@@ -12,7 +12,6 @@ exact field: the mixture of a Gaussian per class that is fitted to the training 
 conservativeness.yaml. Writes conservativeness.png, .pdf, .csv and .json into RUN/analysis.
 """
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from tqdm import tqdm
 from flowguide import diagnostics, drawing, guidance, training
 from flowguide.cli import script
 from flowguide.data import Samples
-from flowguide.evaluation import weights_of
+from flowguide.evaluation import weights_of, write_csv
 from flowguide.fields import Field, GaussianMixture, MixtureField
 from flowguide.options import check_options
 from flowguide.randomness import normal
@@ -69,10 +68,7 @@ def conservativeness(settings: dict[str, Any], folder: Path) -> list[Row]:
     weights = [*weights_of(config.guidance), *([math.inf] if config.implicit else [])]
     rows = measure(model, weights, config)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "conservativeness.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "conservativeness.csv", rows)
     found = headline(rows)
     about = {"settings": settings, "headline": found, "rows": rows}
     (folder / "conservativeness.json").write_text(json.dumps(about, indent=1).replace("Infinity", '"infinity"') + "\n")

@@ -10,7 +10,6 @@ each caption and a column for each w, of one noise along a row. Points that were
 Settings: recipes/analysis/held_out_captions.yaml. Writes held_out_captions.png, .pdf, .csv and .json into RUN/analysis.
 """
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from flowguide import data, drawing, guidance, solvers, training
 from flowguide.cli import script
 from flowguide.digest import digest_of, digest_of_tensors
-from flowguide.evaluation import Row, weights_of
+from flowguide.evaluation import Row, weights_of, write_csv
 from flowguide.evaluation.features.classifier import classifier_of
 from flowguide.evaluation.kept import Kept
 from flowguide.options import check_options
@@ -133,10 +132,7 @@ def _right(samples: Tensor, test: data.Samples, rows: Tensor, judges: Mapping[st
 
 def _write(file: Path, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_suffix(".csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(file.with_suffix(".csv"), rows)
     file.with_suffix(".json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
 
 

@@ -11,7 +11,6 @@ image before any model, for data of unit variance, and 'no rule' are samples tha
 recipes/analysis/inpainting.yaml. Writes inpainting.png, .pdf, .csv and .json into RUN/analysis.
 """
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from flowguide import drawing, guidance, observations, solvers, training
 from flowguide.cli import script
-from flowguide.evaluation import judge_for
+from flowguide.evaluation import judge_for, write_csv
 from flowguide.observations.mask import Mask
 from flowguide.options import check_options
 
@@ -191,10 +190,7 @@ def figure(pictures: dict[str, Tensor], rows: list[Row], hidden: Tensor | None =
 
 def write(rows: list[Row], about: dict[str, Any], folder: Path) -> None:
     """The numbers, as a table on the screen, .csv and .json."""
-    with (folder / "inpainting.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "inpainting.csv", rows)
     (folder / "inpainting.json").write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
     print(f"{'':34} rmse seen   rmse   label  evaluations")
     for row in rows:

@@ -7,7 +7,6 @@ panels are those of Ho & Salimans (2022), arXiv 2207.12598, figure 4: what the F
 score costs, and the other way round.
 """
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 
 from flowguide import drawing, metrics
-from flowguide.evaluation import REAL, EvaluateConfig, Row, Views, evaluate, label_of_weight, summarise
+from flowguide.evaluation import REAL, EvaluateConfig, Row, Views, evaluate, label_of_weight, summarise, write_csv
 
 _IN_A_ROW = 5  # of the figure, beside the first curve
 _PARETO = ("inception_score", "frechet_distance")
@@ -112,10 +111,7 @@ def table(best: Sequence[Row], names: Sequence[str]) -> str:
 def write(file: Path, rows: Sequence[Row], best: Sequence[Row], settings: Mapping[str, Any]) -> None:
     """All rows as CSV; those and the best as JSON."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_suffix(".csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(file.with_suffix(".csv"), rows)
     content = {"settings": settings, "best": best, "rows": rows}
     file.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
 

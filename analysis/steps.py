@@ -9,7 +9,6 @@ need not win here: a network errs by itself, and below that a smaller error of t
 recipes/analysis/steps.yaml. Writes steps.png, .pdf, .csv and .json into RUN/analysis.
 """
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +17,7 @@ from typing import Any
 
 from flowguide import drawing, metrics, solvers
 from flowguide.cli import script
-from flowguide.evaluation import EvaluateConfig, Row, Views, evaluate, label_of, summarise
+from flowguide.evaluation import EvaluateConfig, Row, Views, evaluate, label_of, summarise, write_csv
 
 
 def steps(settings: dict[str, Any], folder: Path) -> list[Row]:
@@ -44,10 +43,7 @@ def steps(settings: dict[str, Any], folder: Path) -> list[Row]:
             print(f"{label_of(node)}, {nfe} evaluations: {shown}", flush=True)
     rows.append({"solver": "real data", "nfe": None, "steps": None, **real})
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "steps.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "steps.csv", rows)
     (folder / "steps.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
     print("figure:", *drawing.save(figure(rows, config.metrics[0]), folder / "steps"))
     return rows

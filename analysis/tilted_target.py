@@ -11,7 +11,6 @@ flow lands farther out and in a smaller patch, its SDE nearer. Settings: recipes
 tilted_target.png, .pdf, .csv and .json (all distances) into runs/tilted_target.
 """
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from tqdm import tqdm
 from flowguide import diagnostics, guidance, paths, sample, solvers, training
 from flowguide.cli import script
 from flowguide.drawing import BLUE, PAGE, save, use_style
-from flowguide.evaluation import weights_of
+from flowguide.evaluation import weights_of, write_csv
 from flowguide.fields import Field, GaussianMixture, MixtureField
 from flowguide.fields.oracle import ring
 from flowguide.options import check_options
@@ -80,10 +79,7 @@ def tilted_target(settings: dict[str, Any], folder: Path) -> list[Row]:
                          "floor": found.parts["floor"], "kl_floor": found.parts["kl_floor"]})  # fmt: skip
             drawn[label, w] = x.cpu()
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "tilted_target.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "tilted_target.csv", rows)
     (folder / "tilted_target.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
     print(table(rows, weights))
     print("figure:", *save(figure(rows, drawn, law, config.cond), folder / "tilted_target"))

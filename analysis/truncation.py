@@ -12,7 +12,6 @@ recipes/analysis/truncation.yaml. Writes truncation.png, .pdf, .csv and .json in
 (2022), arXiv 2207.12598, section 1.
 """
 
-import csv
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -23,7 +22,7 @@ from quality_curves import as_logarithm
 
 from flowguide import drawing, metrics, solvers
 from flowguide.cli import script
-from flowguide.evaluation import EvaluateConfig, Row, Views, evaluate, summarise
+from flowguide.evaluation import EvaluateConfig, Row, Views, evaluate, summarise, write_csv
 
 # What a setting of each knob makes of the configuration of plain conditional samples.
 KNOBS: dict[str, Callable[[EvaluateConfig, Mapping[str, Any], float], EvaluateConfig]] = {
@@ -60,10 +59,7 @@ def truncation(settings: dict[str, Any], folder: Path) -> list[Row]:
         rows += [{"family": family, "value": value, **point} for point in points]
     rows.append({"family": None, "value": None, **real})
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "truncation.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "truncation.csv", rows)
     points = summary(rows, config.metrics)
     content = {"settings": settings, "summary": points, "rows": rows}
     (folder / "truncation.json").write_text(json.dumps(content, indent=1) + "\n")

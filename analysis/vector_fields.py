@@ -11,7 +11,6 @@ weighted by the density, and its share of the energy. Settings: recipes/analysis
 vector_fields.png, .pdf, .csv and .json (rotational shares and asymmetries) into runs/vector_fields.
 """
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from tqdm import tqdm
 
 from flowguide import diagnostics, drawing, guidance, paths, training
 from flowguide.cli import script
-from flowguide.evaluation import weights_of
+from flowguide.evaluation import weights_of, write_csv
 from flowguide.fields import Field, MixtureField
 from flowguide.fields.oracle import ring
 from flowguide.options import check_options
@@ -72,10 +71,7 @@ def vector_fields(settings: dict[str, Any], folder: Path) -> list[Row]:
     rule = guidance.registry.build_from({**training.with_models(config.guidance, field), "w": weights[0]}, field)
     rows, splits = measure(field, rule, data, labels, log_density, weights[0], config)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "vector_fields.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "vector_fields.csv", rows)
     (folder / "vector_fields.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
     for row in rows:
         print(

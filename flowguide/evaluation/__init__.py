@@ -11,7 +11,7 @@ from .features import Features
 from .judge import Judge, judge_for
 from .kept import Row
 from .reference import Reference, reference_of
-from .tables import REAL, as_text, label_of, label_of_weight, summarise, write_tables
+from .tables import REAL, as_text, label_of, label_of_weight, summarise, write_csv, write_tables
 from .view import View, Views
 from .watch import Watch, WatchConfig, watcher
 
@@ -35,5 +35,6 @@ __all__ = [
     "summarise",
     "watcher",
     "weights_of",
+    "write_csv",
     "write_tables",
 ]

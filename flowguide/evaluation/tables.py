@@ -46,14 +46,20 @@ def label_of_weight(w: float | str | None) -> str:
 def write_tables(rows: list[Row], names: Sequence[str], folder: Path) -> str:
     """Write all rows as CSV, rows and summary as JSON; the summary as text."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "quality.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "quality.csv", rows)
     summary = summarise(rows, names)
     about = {name: rows[0][name] for name in ("features", "resize", "num", "reference", "reference_num")}
     (folder / "quality.json").write_text(json.dumps({**about, "summary": summary, "rows": rows}, indent=1) + "\n")
     return as_text(summary, names, about)
+
+
+def write_csv(file: Path, rows: Sequence[Row]) -> None:
+    """Write rows, all of the columns of the first, as CSV."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def as_text(summary: list[Row], names: Sequence[str], about: Mapping[str, Any]) -> str:
