@@ -28,7 +28,8 @@ def seen(seed: int, count: int = 60, dim: int = 8, classes: int = 4) -> Seen:
     mixing = torch.randn(dim, dim, generator=g)
     features = torch.randn(count, dim, generator=g) @ mixing + seed
     logits = 3 * torch.randn(count, classes, generator=g)
-    return Seen(features, logits, torch.randint(classes, (count,), generator=g))
+    labels = torch.randint(classes, (count,), generator=g)
+    return Seen(features, logits, labels, bits=torch.rand(count, generator=g))
 
 
 # Samples and reference samples, features: of full rank, and of fewer samples than features on one side or both.

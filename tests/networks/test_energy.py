@@ -185,7 +185,7 @@ def test_it_has_the_parameters_of_the_network_within_and_trains_as_well() -> Non
     [
         ({"network": "mlpp"}, "unknown network 'mlpp'; did you mean 'mlp'"),
         ({"network": {"name": "mlpp"}}, "unknown network 'mlpp'; did you mean 'mlp'"),
-        ({"network": {"width": 8}}, "the network of an energy needs a name, one of convnet, .*, not {'width': 8}"),
+        ({"network": {"width": 8}}, "the network of an energy needs a name, one of .*convnet, .*, not {'width': 8}"),
         ({"network": None}, "option 'network' of network 'energy' must be a string or a group of settings, not None"),
         ({"network": "mlp"}, r"network 'mlp' needs the option 'dim' \(an integer\)"),
         ({"network": {"name": "mlp", "widht": 8}, "shape": [2]}, "'widht'; did you mean 'width'"),
