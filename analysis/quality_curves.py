@@ -76,7 +76,8 @@ def bests(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
     ]
 
     def values(best: Row) -> torch.Tensor:
-        at = {row["seed"]: row[first] for row in rows if (row["rule"], row["w"]) == (best["rule"], best["w"])}
+        own = [row for row in rows if (row["rule"], row["w"]) == (best["rule"], best["w"])]
+        at = {(row.get("trained", 0), row["seed"]): row[first] for row in own}  # of several runs, each by itself
         return torch.tensor([at[seed] for seed in sorted(at)], dtype=torch.float64)
 
     for best in chosen:
@@ -130,7 +131,10 @@ def lines(rows: Sequence[Row], names: Sequence[str], ordered: bool = False) -> A
     *summary, real = summarise(rows, names)
     first, *others = list(dict.fromkeys(row["rule"] for row in summary))
     if ordered:
-        shown = [list(zip([first, *others], in_order(1 + len(others)), strict=True))]
+        labels = [first, *others]
+        if all(label.replace(".", "", 1).isdigit() for label in labels):
+            labels.sort(key=float)  # whichever is the one that others are compared with
+        shown = [list(zip(labels, in_order(len(labels)), strict=True))]
     else:
         groups = [others[i : i + _IN_A_ROW] for i in range(0, len(others), _IN_A_ROW)] or [[]]
         shown = [[(first, drawing.BLACK), *zip(group, drawing.COLOURS, strict=False)] for group in groups]

@@ -27,6 +27,7 @@ def words(runs: Path, *more: str) -> list[str]:
     return [str(runs / "glyphs64_sr"), f"first={runs / 'glyphs16_base'}", *FEW, *more]
 
 
+@pytest.mark.slow
 def test_every_row_is_measured_once_and_drawn(runs: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("FLOWGUIDE_CACHE", str(runs / "cache"))
     direct = f"direct={runs / 'glyphs64_unet'}"

@@ -7,6 +7,7 @@ import label_dropout
 import pytest
 import truncation
 from drawn import SMALL, is_drawn
+from quality_curves import bests
 
 from flowguide.cli import main, script
 
@@ -28,6 +29,18 @@ def test_label_dropout_trains_what_is_missing_and_nothing_twice(tmp_path: Path, 
         (0.1, 0, 1.0), (0.1, 0, 3.0), (0.5, 0, 1.0), (0.5, 0, 3.0), (None, None, None),
     ]  # fmt: skip
     assert rows[0]["frechet_distance"] != rows[2]["frechet_distance"]
+
+
+def test_runs_are_compared_one_by_one() -> None:
+    """Two runs and two seeds of each: the gain is the mean of four differences."""
+    values = {("a", 0, 0): 1.0, ("a", 0, 1): 2.0, ("a", 1, 0): 3.0, ("a", 1, 1): 4.0,
+              ("b", 0, 0): 2.0, ("b", 0, 1): 2.5, ("b", 1, 0): 3.0, ("b", 1, 1): 6.0}  # fmt: skip
+    rows = [
+        {"rule": rule, "trained": trained, "seed": seed, "w": 1.0, "frechet_distance": value, "evaluations": 1.0}
+        for (rule, trained, seed), value in values.items()
+    ]
+    _, second = bests(rows, ["frechet_distance"])
+    assert second["gain"] == pytest.approx(-(1.0 + 0.5 + 0.0 + 2.0) / 4)
 
 
 @pytest.mark.parametrize(

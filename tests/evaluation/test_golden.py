@@ -64,6 +64,7 @@ GOLDEN: dict[float | None, dict[str, float]] = {
 }
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_an_earlier_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FLOWGUIDE_CACHE", str(tmp_path / "cache"))
