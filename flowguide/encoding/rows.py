@@ -1,6 +1,6 @@
 """What goes into the files: the latents of a data set's samples, file by file, and what else is known of them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -57,7 +57,7 @@ def encoded_parts(
         for split, dataset in sets.items():
             ours = [part for part in parts if part.split == split]
             chunks = [(part, index) for part in ours for index in part.index.split(batch_size)]
-            choose: Callable[[int], Tensor] = lambda step, chunks=chunks: chunks[step][1]  # noqa: E731
+            choose = [index for _, index in chunks].__getitem__
             feed = data.batches(dataset, choose, 0, len(chunks), device, workers)
             rows: list[dict[str, Tensor]] = []
             for (part, index), (images, labels) in zip(chunks, feed, strict=True):
