@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..networks import Encoded, Network
+from ..networks import Encoded, ImageNetwork
 from ..paths import Prediction
 from ..randomness import numbers_of
 from .base import NO_NULL, Field
@@ -49,7 +49,7 @@ class Given(Field):
         self.field, self.images = field, images
         self.path, self.shape = field.path, field.shape
         self.num_classes = network.labels
-        self.needs_condition = network.labels is not None and not network.embed.null_label
+        self.needs_condition = network.labels is not None and not network.conditioning.null_label
         self._run: Run | None = None
         self._rows: Tensor | None = None
         self._encoded: dict[tuple[bool, int], tuple[Tensor | None, Encoded]] | None = None
@@ -63,12 +63,12 @@ class Given(Field):
         return self.field.t_max
 
     @property
-    def network(self) -> Network:
+    def network(self) -> ImageNetwork:
         """Of the field."""
         return self.field.network
 
     def null(self, batch: int) -> Tensor | None:
-        return self.field.network.embed.null(batch)
+        return self.field.network.conditioning.null(batch)
 
     def conditions(self, given: Any = None, num: int = 1, num_classes: int | None = None) -> Tensor | None:
         return self.field.conditions(given, num, self.num_classes if num_classes is None else num_classes)

@@ -15,6 +15,7 @@ from ..registry import import_siblings
 from .autoencoder import Autoencoder, Reconstruction
 from .base import Classifier, Network, NoisyClassifier
 from .base import networks as registry
+from .beside import ImageNetwork
 from .conditioning import masked
 from .cost import Cost, cost
 from .encoded import Encoded, concatenate
@@ -27,6 +28,7 @@ __all__ = [
     "Classifier",
     "Cost",
     "Encoded",
+    "ImageNetwork",
     "Network",
     "NoisyClassifier",
     "Reconstruction",

@@ -28,8 +28,7 @@ class Network(nn.Module):
         num_classes: Number of labels; None if it takes none. The label ``num_classes`` means "no label".
         needs_condition: Whether it takes conditions and has none that means "none given": it then predicts under
             conditions only, as class-conditional networks that were trained without dropping labels do.
-        extra_channels: Channels of an image that conditions hold beside the label, ``network.join(image, labels)``; 0
-            for none.
+        extra_channels: Channels of an image that conditions hold beside the label (:class:`.ImageNetwork`); 0 for none.
         presets: Options by the names that they are published under, for ``flowguide list networks --verbose``.
     """
 

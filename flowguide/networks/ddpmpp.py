@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Network, networks
+from .base import networks
+from .beside import ImageNetwork
 from .blocks import Attention, ResidualBlock, Stage
 from .conditioning import Conditioning
 from .embedding import TimeFeatures
@@ -35,7 +36,7 @@ _EPSILON = 1e-6  # of group normalisation
 
 
 @networks.register("ddpmpp")
-class DDPMPP(Network):
+class DDPMPP(ImageNetwork):
     """DDPM++, for images of 8x8 pixels and more.
 
     Args:
@@ -50,6 +51,7 @@ class DDPMPP(Network):
         checkpointing: Keep less for the backward pass, and compute it again.
         time_scale: What the time features multiply t by: 1000 for t in [0, 1]; 1 for what published ones are told.
         null_label: Whether there is a label that means "none"; if not, it cannot be evaluated without labels.
+        extra_channels: Channels of an image beside the state, which is part of the condition (:meth:`.join`).
     Raises:
         ValueError: if the options do not make a network.
     """
@@ -67,21 +69,20 @@ class DDPMPP(Network):
         checkpointing: bool = False,
         time_scale: float = 1000.0,
         null_label: bool = True,
+        extra_channels: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__("ddpmpp", num_classes, null_label, extra_channels)
         check_positive("a ddpmpp", {"channels": channels, "width": width, "blocks": blocks, "heads": heads})
         _check(width, multipliers, attention, dropout, heads)
         self.channels = channels
-        self.num_classes = num_classes
-        self.needs_condition = num_classes is not None and not null_label
         self.widths = [width * multiplier for multiplier in multipliers]
         self._heads, self._dropout, self._checkpointing = heads, dropout, checkpointing
         self._condition = 4 * width
         self.time = TimeFeatures(width, time_scale, closed=True)
-        self.label = None if num_classes is None else Conditioning("ddpmpp", width, num_classes, null_label=null_label)
+        self.label = Conditioning("ddpmpp", width, num_classes, null_label=null_label)
         hidden = self._condition
         self.embed = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
-        self.enter = nn.Conv2d(channels, width, 3, padding=1)
+        self.enter = nn.Conv2d(channels + extra_channels, width, 3, padding=1)
         self.down, skips, current = nn.ModuleList(), [width], width
         for level, outputs in enumerate(self.widths):
             if level:
@@ -118,20 +119,15 @@ class DDPMPP(Network):
             )
         return {"channels": shape[0], "num_classes": num_classes}
 
-    def encode(self, cond: Tensor | Encoded) -> Tensor | Encoded:
-        if isinstance(cond, Encoded):
-            return cond
-        if self.label is None:
-            raise ValueError("this ddpmpp takes no conditions: cond must be None")
-        return self.label.encode(cond)
+    @property
+    def conditioning(self) -> Conditioning:
+        return self.label
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | Encoded | None = None) -> Tensor:
         self._check_images(x)
-        cond = self.null(len(x)) if cond is None else cond
-        if cond is None and self.needs_condition:
-            raise ValueError("this ddpmpp has no null condition, so it predicts nothing without one: pass cond")
+        x, cond = self.told(x, cond)
         features = self.time(t.reshape(-1))
-        embedding = self.embed(features if cond is None else features + self.encode(cond)[0])
+        embedding = self.embed(features + cond[0] if cond else features)
         hidden = self.enter(x)
         skips = [hidden]
         for layer in self.down:

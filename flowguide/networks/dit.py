@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .base import Network, networks
+from .base import networks
+from .beside import ImageNetwork
 from .conditioning import Conditioning
 from .dit_blocks import Block, Final
 from .dit_design import PATCHES, SIZES, DiTDesign, Positions, Size
@@ -35,7 +36,7 @@ _PUBLISHED = {"channels": 4, "num_classes": 1000, "learned_sigma": True}
 
 
 @networks.register("dit")
-class DiT(Network):
+class DiT(ImageNetwork):
     """Transformer of patches with adaLN-Zero, for images of any size that is a multiple of the patch.
 
     Args:
@@ -60,6 +61,7 @@ class DiT(Network):
         time_scale: What t is multiplied by before its features: 1000 for t in [0, 1], 1 for published weights.
         closed_frequencies: Whether the last frequency of the features is 1/10000 itself (:class:`.TimeFeatures`).
         null_label: Whether there is a label that means "none"; if not, it cannot be evaluated without labels.
+        extra_channels: Channels of an image beside the state, which is part of the condition (:meth:`.join`).
         checkpointing: Whether blocks keep no activations, and compute them again for gradients.
     """
 
@@ -89,19 +91,18 @@ class DiT(Network):
         time_scale: float = 1000.0,
         closed_frequencies: bool = False,
         null_label: bool = True,
+        extra_channels: int = 0,
         checkpointing: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__("dit", num_classes, null_label, extra_channels, embedding is not None or sequence is not None)
         check_positive("a dit", {"channels": channels, "patch": patch})
         self.design = design = DiTDesign.of(
             size, depth, width, heads, mlp_ratio=mlp_ratio, positions=positions, registers=registers
         )
-        self.num_classes = num_classes
-        self.needs_condition = num_classes is not None and not null_label
         self.patches = Patches("dit", channels, patch)
         self.checkpointing = checkpointing
         width, entries = design.width, channels * patch**2
-        self.enter = nn.Linear(entries, width)
+        self.enter = nn.Linear(entries + extra_channels * patch**2, width)
         self.time = time_embedding(256, width, time_scale, closed_frequencies)
         self.condition = Conditioning("dit", width, num_classes, embedding, sequence, null_label)
         self.registers = nn.Parameter(torch.empty(registers, width)) if registers else None
@@ -118,14 +119,15 @@ class DiT(Network):
             )
         return {"channels": shape[0], "num_classes": num_classes}
 
-    def null(self, batch: int) -> Tensor | None:
-        return self.condition.null(batch)
+    @property
+    def conditioning(self) -> Conditioning:
+        return self.condition
 
     def encode(self, cond: Tensor | Encoded) -> Encoded:
         """Labels and embeddings as vectors; sequences as which tokens are present, and each block's keys and values."""
         if isinstance(cond, Encoded):
             return cond
-        encoded = self.condition.encode(cond)
+        encoded = super().encode(cond)
         if self.condition.kind != "sequences":
             return encoded
         tokens, present = encoded
@@ -137,6 +139,7 @@ class DiT(Network):
     def all_outputs(self, x: Tensor, t: Tensor, cond: Tensor | Encoded | None = None) -> Tensor:
         """What a call gives and, after it, the channels of a learned variance: (B, C, H, W) or (B, 2 C, H, W)."""
         rows, columns = self.patches.grid(x)
+        x, cond = self.told(x, cond)
         tokens = self.enter(self.patches.cut(x)).to(x.dtype)  # under autocast the sum of all blocks stays precise
         if self.design.positions != "rope":
             tokens = tokens + sines_and_cosines(rows, columns, self.design.width, tokens)
@@ -146,25 +149,20 @@ class DiT(Network):
         rotation = None
         if self.design.positions != "sincos":
             rotation = rotations(rows, columns, self.design.head_width, tokens, unmoved=registers)
-        cond = self.null(len(x)) if cond is None else cond
-        if cond is None and self.needs_condition:
-            raise ValueError("this dit has no null condition, so it predicts nothing without one: pass cond")
         embedding, present, memories = self._conditions(t, cond)
         for block, memory in zip(self.blocks, memories, strict=True):
             inputs = (tokens, embedding, rotation, memory, present)
             tokens = recomputed(block, *inputs) if self.checkpointing else block(*inputs)
         return self.patches.join(self.leave(tokens[:, registers:], embedding), rows, columns)
 
-    def _conditions(self, t: Tensor, cond: Tensor | Encoded | None) -> tuple[Tensor, Tensor | None, Sequence[Any]]:
+    def _conditions(self, t: Tensor, cond: Encoded | None) -> tuple[Tensor, Tensor | None, Sequence[Any]]:
         """The embedding after its silu; which tokens of a sequence are present, and the memory of each block."""
         embedding = self.time(t.reshape(-1))
-        present, memories = None, [None] * len(self.blocks)
-        if cond is not None:
-            first, *rest = self.encode(cond)
-            if rest:
-                present, memories = first, rest
-            else:
-                embedding = embedding + first
+        if self.condition.kind == "sequences":
+            present, *memories = cond
+        else:
+            present, memories = None, [None] * len(self.blocks)
+            embedding = embedding + cond[0] if cond else embedding
         return functional.silu(embedding), present, memories
 
     def _initialise(self) -> None:

@@ -41,9 +41,9 @@ class Patches:
         return height // self.size, width // self.size
 
     def cut(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to patches (B, N, C * p * p)."""
-        rows, columns = self.grid(x)
-        split = x.reshape(len(x), self.channels, rows, self.size, columns, self.size)
+        """Images (B, C, H, W), C as many channels as there are, to patches (B, N, C * p * p)."""
+        rows, columns = (side // self.size for side in x.shape[2:])
+        split = x.reshape(*x.shape[:2], rows, self.size, columns, self.size)
         return split.permute(0, 2, 4, 1, 3, 5).reshape(len(x), rows * columns, -1)
 
     def join(self, patches: Tensor, rows: int, columns: int) -> Tensor:

@@ -20,8 +20,7 @@ what these options make it, beside widths, multipliers, blocks and heads:
 That of DDPM, as others publish it: ``groups=32``, ``scale_shift=False``, ``heads=1``, ``resampling="asymmetric"``,
 ``epsilon=1e-6``, ``closed_frequencies=True`` and ``time_scale=1``.
 
-Source: Dhariwal & Nichol (2021), arXiv 2105.05233, section 3; Ho, Jain & Abbeel (2020), arXiv 2006.11239; the image
-beside the state, Saharia et al. (2021), arXiv 2104.07636.
+Source: Dhariwal & Nichol (2021), arXiv 2105.05233, section 3; Ho, Jain & Abbeel (2020), arXiv 2006.11239.
 """
 
 from collections.abc import Sequence
@@ -31,17 +30,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .base import Network, networks
+from .base import networks
+from .beside import ImageNetwork
 from .blocks import Order, Stage
 from .design import Design, Resampling
 from .embedding import ConditionEmbedding
 from .encoded import Encoded
-from .joined import joined
 from .layers import SiLU, group_norm, zero
 
 
 @networks.register("unet")
-class UNet(Network):
+class UNet(ImageNetwork):
     """U-Net with AdaGN and attention, for images of 8x8 pixels and more; by its options that of ADM.
 
     Args:
@@ -70,7 +69,7 @@ class UNet(Network):
         null_label: Whether there is a label that means "none"; if not, it cannot be evaluated without labels.
         learned_sigma: Whether the output layer has twice the channels, the second half of them a variance. It is
             dropped, and has no gradient.
-        extra_channels: Channels of an image beside the state, which is part of the condition (:meth:`join`).
+        extra_channels: Channels of an image beside the state, which is part of the condition (:meth:`.join`).
         embedding: Width E of conditions (B, E), of a caption say, in place of labels. Zeros are null.
         sequence: Length and width [L, C] of conditions (B, L, C) in place of labels, which pixels attend to wherever
             they attend to one another. Zeros are null, and a token that starts with NaN is absent.
@@ -108,7 +107,7 @@ class UNet(Network):
         epsilon: float = 1e-5,
         closed_frequencies: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__("unet", num_classes, null_label, extra_channels, embedding is not None or sequence is not None)
         self.design = design = Design(
             "unet",
             channels=channels,
@@ -132,16 +131,7 @@ class UNet(Network):
             epsilon=epsilon,
             sequences=sequence is not None,
         )
-        if extra_channels < 0:
-            raise ValueError(f"a unet needs extra_channels >= 0, not {extra_channels}")
-        self.labels = num_classes
-        self.extra_channels = extra_channels
         self.learned_sigma = learned_sigma
-        # With an image in it, a condition is no label to whoever looks at one.
-        self.num_classes = None if extra_channels else num_classes
-        self.needs_condition = extra_channels > 0 or (num_classes is not None and not null_label)
-        if extra_channels and (embedding is not None or sequence is not None):
-            raise ValueError("a unet joins an image with labels: leave out extra_channels, or embedding and sequence")
         if sequence is not None and not design.attention and not design.middle_attention:
             raise ValueError("pixels attend to a sequence where they attend to one another: this unet needs attention")
         conditions = (num_classes, embedding, sequence, null_label)
@@ -165,73 +155,13 @@ class UNet(Network):
             )
         return {"channels": shape[0], "num_classes": num_classes}
 
-    def null(self, batch: int) -> Tensor | None:
-        return None if self.needs_condition else self.embed.null(batch)
-
-    def null_of(self, cond: Tensor) -> Tensor | None:
-        if not self.extra_channels:
-            return super().null_of(cond)
-        none = self.embed.null(len(cond))
-        return None if none is None else joined(cond[:, : self.extra_channels], none)
-
-    def join(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The condition of a network with ``extra_channels``: an image, and labels if it takes them, as one tensor.
-
-        One tensor with a row per sample is what samplers cut into batches, rules put together and objectives drop, so
-        that the image goes wherever the label goes. The label is one more channel of it.
-
-        Args:
-            image: Shape (B, extra_channels, h, w), of any size: it is enlarged to the state's, bilinearly.
-            labels: Shape (B,), or None if the network takes none.
-        Returns:
-            Shape (B, extra_channels + 1, h, w), or as the image if there are no labels.
-        Raises:
-            ValueError: if the network takes no image, another one, or labels are missing, too many or none of its own.
-        """
-        if image.ndim != 4 or image.shape[1] != self.extra_channels or not self.extra_channels:
-            takes = f"an image of shape (B, {self.extra_channels}, h, w)" if self.extra_channels else "no image"
-            raise ValueError(f"this unet takes {takes} in its condition, not {tuple(image.shape)}")
-        if (labels is None) != (self.labels is None):
-            takes = "no labels" if self.labels is None else f"labels of {self.labels} classes"
-            raise ValueError(
-                f"this unet takes {takes} with its image, and {'none were' if labels is None else 'some were'} given"
-            )
-        if labels is None:
-            return joined(image)
-        rows = self.embed.label.num_embeddings
-        if (
-            labels.shape != image.shape[:1]
-            or labels.is_floating_point()
-            or not 0 <= labels.min() <= labels.max() < rows
-        ):
-            raise ValueError(
-                f"labels must be {len(image)} integers from 0 to {rows - 1}, one per image, not {labels!r:.80}"
-            )
-        return joined(image, labels)
-
-    def encode(self, cond: Tensor | Encoded) -> Tensor | Encoded:
-        if isinstance(cond, Encoded) or not self.extra_channels:
-            return self.embed.encode(cond)
-        expected = self.extra_channels + (self.labels is not None)
-        if cond.ndim != 4 or cond.shape[1] != expected:
-            raise ValueError(
-                f"this unet's condition is an image of {expected} channels (see join), not of shape {tuple(cond.shape)}"
-            )
-        image = cond[:, : self.extra_channels]
-        if self.labels is None:
-            return Encoded([image])
-        return Encoded([*self.embed.encode(cond[:, -1, 0, 0].round().long()), image])
+    @property
+    def conditioning(self) -> ConditionEmbedding:
+        return self.embed
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | Encoded | None = None) -> Tensor:
         self.design.check_images(x)
-        cond = self.null(len(x)) if cond is None else cond
-        if cond is None and self.needs_condition:
-            raise ValueError("this unet has no null condition, so it predicts nothing without one: pass cond")
-        if self.extra_channels:
-            *cond, image = self.encode(cond)
-            beside = functional.interpolate(image.to(x), x.shape[2:], mode="bilinear")
-            x, cond = torch.cat([x, beside], dim=1), Encoded(cond)
-        cond = self.embed.encode(cond)
+        x, cond = self.told(x, cond)
         embedding = functional.silu(self.embed(t, cond))
         sequence = cond if self.design.sequences else ()
         hidden = self.enter(x)

@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 import flowguide as fg
 from flowguide.fields import Given, Run
 
+SMALL = {
+    "dit": {"patch": 2, "depth": 1, "width": 16, "heads": 2},
+    "unet": {"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [], "head_width": 8},
+}
 
-def network(labels: int | None = 3, **more) -> fg.networks.Network:
+
+def network(labels: int | None = 3, name: str = "unet", **more) -> fg.networks.ImageNetwork:
     torch.manual_seed(0)
-    options = {"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [], "head_width": 8, **more}
-    built = fg.networks.build("unet", channels=1, num_classes=labels, extra_channels=2, **options)
+    built = fg.networks.build(name, channels=1, num_classes=labels, extra_channels=2, **SMALL[name], **more)
     for parameter in built.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return built.eval()
@@ -29,10 +33,15 @@ T = torch.tensor(0.4)
 
 
 @settings(deadline=None, max_examples=10)
-@given(w=st.floats(-1, 4), t=st.floats(0.05, 0.95), batched=st.sampled_from([None, True, False]))
-def test_guidance_acts_on_the_label_and_the_image_stays(w: float, t: float, batched: bool | None) -> None:
+@given(
+    w=st.floats(-1, 4),
+    t=st.floats(0.05, 0.95),
+    batched=st.sampled_from([None, True, False]),
+    name=st.sampled_from(["dit", "unet"]),
+)
+def test_guidance_acts_on_the_label_and_the_image_stays(w: float, t: float, batched: bool | None, name: str) -> None:
     """By hand: two evaluations of the network, with the same image and with the label or without."""
-    plain = field()
+    plain = field(name=name)
     rule = fg.guidance.build("cfg", Given(plain, IMAGES), w=w, batched=batched)
     call, join = plain.network, plain.network.join
     t = torch.tensor(t)

@@ -230,31 +230,6 @@ def test_a_network_without_a_null_label_needs_labels() -> None:
     assert energy.needs_condition
 
 
-@pytest.mark.parametrize("labels", [torch.tensor([2, 0]), None])
-def test_an_image_beside_the_state_goes_where_labels_go(labels: torch.Tensor | None) -> None:
-    network = build("unet", {"extra_channels": 3, "num_classes": None if labels is None else 3}).eval()
-    image = torch.randn(2, 3, 4, 2)
-    cond = network.join(image, labels)
-    x, t = inputs("unet")[:2]
-    output = network(x, t, cond)
-    assert torch.equal(network(x, t, network.encode(cond)), output)
-    alone = network(x[1:], t[1:], network.join(image[1:], None if labels is None else labels[1:]))
-    torch.testing.assert_close(alone, output[1:], rtol=1e-4, atol=1e-5)
-    larger = nn.functional.interpolate(image, (8, 8), mode="bilinear")
-    torch.testing.assert_close(network(x, t, network.join(larger, labels)), output)
-    with pytest.raises(ValueError, match="no null condition"):
-        network(x, t)
-    with pytest.raises(ValueError, match="condition is an image of"):
-        network(x, t, image[:, :2])
-    with pytest.raises(ValueError, match=r"takes an image of shape \(B, 3, h, w\)"):
-        network.join(image[:, :2], labels)
-    with pytest.raises(ValueError, match="with its image"):
-        network.join(image, None if labels is not None else torch.tensor([0, 1]))
-    if labels is not None:
-        with pytest.raises(ValueError, match="labels must be 2 integers from 0 to 3"):
-            network.join(image, torch.tensor([0, 4]))
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -271,11 +246,9 @@ def test_an_image_beside_the_state_goes_where_labels_go(labels: torch.Tensor | N
         ({"resampling": "pooling"}, "must be one of 'convolution', 'asymmetric', 'pool', 'residual'"),
         ({"epsilon": 0.0}, "epsilon is a small number that keeps variances from 0, as 1e-5, not 0.0"),
         ({"attention_order": "old"}, "must be one of 'new', 'legacy'"),
-        ({"extra_channels": -1}, "extra_channels >= 0"),
         ({"embedding": 5}, "conditions of one kind: set num_classes or embedding and not both"),
         ({"num_classes": None, "sequence": [4]}, r"length and width of a unet's conditions, \[77, 768\], not \[4\]"),
         ({"num_classes": None, "embedding": 0}, "the width of a unet's conditions, at least 1, not 0"),
-        ({"num_classes": None, "sequence": [4, 5], "extra_channels": 1}, "joins an image with labels"),
         ({"num_classes": None, "sequence": [4, 5], "attention": []}, "this unet needs attention"),
     ],
 )

@@ -14,6 +14,7 @@ from flowguide.randomness import derive
 from flowguide.training import Ranks, Stage, cascade, load_stages
 
 UNET = {"name": "unet", "width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [], "head_width": 8}
+DIT = {"name": "dit", "patch": 4, "depth": 1, "width": 16, "heads": 2}
 GLYPHS = {"name": "glyphs", "size": 16, "count": 16, "test_count": 16, "letters": "ABC", "colours": False}
 TRAINING = {"steps": 2, "batch_size": 4, "save_every": 2, "warmup": 1}
 
@@ -36,6 +37,7 @@ RECIPES = {
     "sr": recipe(conditioner=super_resolution()),
     "sr4": recipe(conditioner=super_resolution(4)),
     "clean": recipe(conditioner=super_resolution(augmentation=None)),
+    "dit": recipe(conditioner=super_resolution(), network=DIT),
     "four": recipe(data={**GLYPHS, "letters": "ABCD"}, conditioner=super_resolution()),
 }
 
@@ -66,12 +68,13 @@ def stages(run: Callable[[str], str], *names: str, **more: Any) -> list[Stage]:
     return load_stages([run(name) for name in names], {"name": "cfg", "w": 2.0}, EULER, device="cpu", **more)
 
 
-def test_each_stage_is_shown_what_the_one_before_it_made(run: Callable[[str], str]) -> None:
+@pytest.mark.parametrize("second", ["sr", "dit"])
+def test_each_stage_is_shown_what_the_one_before_it_made(run: Callable[[str], str], second: str) -> None:
     """The first is sampled as its run is; the second by hand, from its own seed and with its own noise."""
-    both = stages(run, "base", "sr", augmentation=0.25)
+    both = stages(run, "base", second, augmentation=0.25)
     small, large = cascade(both, 7, LABELS, seed=4)
     assert (small.shape, large.shape) == ((7, 1, 8, 8), (7, 1, 16, 16))
-    base, sr = fg.load(run("base"), device="cpu"), fg.load(run("sr"), device="cpu")
+    base, sr = fg.load(run("base"), device="cpu"), fg.load(run(second), device="cpu")
     solver = fg.solvers.build("euler", steps=2)
     alone = fg.sample(fg.guidance.build("cfg", base, w=2.0), small.shape, LABELS, solver, seed=4)
     torch.testing.assert_close(small, alone)
@@ -195,7 +198,7 @@ def test_mistakes_in_a_stage(run: Callable[[str], str], node: dict[str, Any], se
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"network": {"name": "dit", "patch": 4, "depth": 1, "width": 16, "heads": 2}}, "'dit' has not; a unet has it"),
+        ({"network": {"name": "mlp"}}, "extra_channels, which 'mlp' has not; ddpmpp, dit, unet have it"),
         ({"network": {**UNET, "extra_channels": 3}}, "makes network.extra_channels=2, not 3: leave it out"),
         ({"conditioner": super_resolution(6)}, "cannot be reduced to 6x6"),
         ({"conditioner": super_resolution(augmentation=2.0)}, r"a level of noise in \[0, 1\], not 2"),
