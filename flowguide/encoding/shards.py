@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data.latent_folder import Moments, Shard, sha256, write_json
+from ..training.checkpoint import begun
 
 
 def write_shard(file: Path, rows: Mapping[str, Any]) -> Shard:
@@ -62,8 +63,9 @@ def finished(folder: Path, name: str) -> Shard | None:
 
 def clear(folder: Path, notes: bool = False) -> None:
     """Remove what a process that was killed had begun to write; and the notes, once the manifest holds them all."""
-    # Safetensors, too, writes under a name of its own first: .tmpXXXXXX.
-    for pattern in (".*.part", ".tmp*", *(("train-?????*.json", "test-?????*.json") if notes else ())):
+    for file in begun(folder):
+        file.unlink()
+    for pattern in ("train-?????*.json", "test-?????*.json") if notes else ():
         for file in folder.glob(pattern):
             file.unlink()
 

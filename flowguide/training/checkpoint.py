@@ -115,6 +115,12 @@ def remove(path: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
+def begun(folder: Path) -> list[Path]:
+    """What a process that was killed had begun to write into a folder, or to remove from it."""
+    # Safetensors, too, writes under a name of its own first: .tmpXXXXXX.
+    return [path for pattern in (".*.part", ".*.gone", ".tmp??????") for path in folder.glob(pattern)]
+
+
 def read_meta(path: Path) -> dict[str, Any]:
     """The JSON of a checkpoint; ValueError that says what is wrong if it is not a whole one of ours."""
     from safetensors import SafetensorError

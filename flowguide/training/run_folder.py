@@ -87,8 +87,7 @@ class RunFolder:
         self.ranks.wait()  # for all to have looked before anything is written
         if self.ranks.first:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            # What a process that was killed had begun to write.
-            old = [*self.checkpoints.glob(".step-*"), *self.averages.glob(".*.part")]
+            old = [*checkpoint.begun(self.checkpoints), *checkpoint.begun(self.averages)]
             if fresh:
                 old += [*self.files(), *self.averages.glob("*.safetensors"), *self.logs.glob("events.*")]
             for path in old:

@@ -79,6 +79,7 @@ def test_what_a_killed_process_had_begun_is_cleared_away(tmp_path: Path) -> None
     folder = tmp_path / "checkpoints"
     (folder / ".step-00000030.safetensors.part").write_bytes(b"half")
     (folder / ".step-00000030.part").mkdir()
+    (folder / ".tmpAbC123").write_bytes(b"half, by safetensors")
     (folder / ".step-00000010.gone").mkdir()
     (folder / ".step-00000010.gone" / "share").write_bytes(b"half")
     assert training.RunFolder(tmp_path).newest().name == "step-00000020.safetensors"
