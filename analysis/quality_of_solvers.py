@@ -25,7 +25,7 @@ def quality_of_solvers(settings: dict[str, Any], solvers: Any, folder: Path) -> 
         label = node["name"] if names.count(node["name"]) == 1 else label_of(node)
         options = all_solvers.registry.options(node["name"])
         shared = {"steps": config.solver["steps"]} if "steps" in options and "steps" in config.solver else {}
-        curves.append(Curve(label, replace(config, solver={**shared, **node}), {"solver": label}))
+        curves.append(Curve(label, replace(config, solver={**shared, **node}), {}))
     return quality_curves(curves, settings, folder / "quality_of_solvers")
 
 

@@ -38,10 +38,10 @@ def steps(settings: dict[str, Any], folder: Path) -> list[Row]:
             *points, real = summarise(
                 evaluate(chosen, Path(config.home) / "evaluation", show=False, views=views), config.metrics
             )
-            rows += [{"solver": label_of(node), "nfe": nfe, "steps": steps, **point} for point in points]
+            rows += [{**point, "solver": label_of(node), "nfe": nfe, "steps": steps} for point in points]
             shown = ", ".join(f"w={p['w']:g}: {p[config.metrics[0]]:.3f}" for p in points)
             print(f"{label_of(node)}, {nfe} evaluations: {shown}", flush=True)
-    rows.append({"solver": "real data", "nfe": None, "steps": None, **real})
+    rows.append({**real, "solver": "real data", "nfe": None, "steps": None})
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "steps.csv", rows)
     (folder / "steps.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """The section on quality against the guidance weight: the tables of 'flowguide evaluate' and of quality_vs_w.py."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from flowguide import metrics
@@ -110,20 +110,21 @@ def caption_of(content: Table, file: str) -> Html:
     ]
     words.append(f" against the {content.get('reference')} ({content.get('reference_num')} samples). ")
     words.append(f"Features: {content.get('features')}; resizing: {content.get('resize')}. ")
-    words.append(f"Evaluations are of networks, per sample. From `{file}`.")
+    words.append(f"Solver: {content.get('solver')}; evaluations are of networks, per sample. From `{file}`.")
     return prose("".join(words))
 
 
 def kept(run: Run) -> list[Html]:
     """The points of an evaluation that has no table yet."""
     found = list((run.json("evaluation/points.json") or {}).values())
-    names = [name for name in (found[0] if found else {}) if name in metrics.names()]
-    if not names or len({(each["w"], each["seed"]) for each in found}) < len(found):
-        return []  # of several evaluations, which do not say what sets them apart
-    rows = [[f"w = {label_of_weight(each['w'])}, seed {each['seed']}", *_values(each, names)] for each in found]
-    caption = prose(f"Points of an evaluation that is not finished. Features: {found[0].get('features')}.")
-    return [table(["", *map(title_of, names)], rows, caption)]
-
-
-def _values(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    return ["–" if row.get(name) is None else f"{row[name]:.4g}" for name in names]
+    names = [name for name in dict.fromkeys(key for each in found for key in each) if name in metrics.names()]
+    if not names:
+        return []
+    rows = []
+    for each in found:
+        label = f"{each['rule']}, w = {label_of_weight(each['w'])}, seed {each['seed']}"
+        values = ["–" if each.get(name) is None else f"{each[name]:.4g}" for name in names]
+        rows.append([label, each["solver"], *values])
+    features = "; ".join(dict.fromkeys(each["features"] for each in found))
+    caption = prose(f"Points of evaluations that have no table yet. Features: {features}.")
+    return [table(["", "solver", *map(title_of, names)], rows, caption)]

@@ -18,12 +18,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..digest import digest_of_tensors
 from ..fields import GaussianMixture
 from ..registry import Registry
 
 datasets = Registry("data set", given=("split",))
 
 Split = Literal["train", "test"]
+
+_LOOKED_AT = 64  # samples that tell one data set from another, where reading all of them would take long
 
 
 def scaled(images: Tensor) -> Tensor:
@@ -105,6 +108,16 @@ class Samples(ABC):
         """All data at once, shape (N, *), float32; for small sets."""
         return self[torch.arange(len(self))]
 
+    @property
+    def contents(self) -> list[Any]:
+        """What tells these samples from others, as JSON: how many, their shape, their labels, and some of them."""
+        tensors = {"some": self._looked_at()} | ({} if self.labels is None else {"labels": self.labels})
+        return [len(self), list(self.shape), digest_of_tensors(tensors)]
+
+    def _looked_at(self) -> Tensor:
+        """Samples that are evenly spaced, or all of them where that takes no time."""
+        return self[torch.linspace(0, len(self) - 1, min(len(self), _LOOKED_AT), dtype=torch.float64).round().long()]
+
     def parts(self, size: int = 512) -> Iterator[tuple[Tensor, Tensor | None]]:
         """All samples in their order, at most ``size`` at a time, as :meth:`batch` gives them."""
         for index in torch.arange(len(self)).split(size):
@@ -179,6 +192,9 @@ class Dataset(Samples):
         index = index.to(self.data.device)
         data = self.data[index]
         return scaled(data) if data.dtype == torch.uint8 else data, None if self.labels is None else self.labels[index]
+
+    def _looked_at(self) -> Tensor:
+        return self.data
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same on another device."""

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..digest import digest_of
 from .augment import fitted
 from .streamed import Unreadable
 
@@ -112,6 +113,13 @@ class Pictures:
         """Picture ``number``, shape (channels, size, size), uint8."""
         file = self.folder / self.names[number].decode()
         return picture(file, str(file), self.size, self.channels)
+
+    @property
+    def contents(self) -> str:
+        """A digest of when the files were changed, and how long they are."""
+        paths = (self.folder / name.decode() for name in self.names)
+        found = [path.stat() if path.exists() else None for path in paths]
+        return digest_of([each and [each.st_mtime_ns, each.st_size] for each in found])
 
 
 def held_out(lots: Tensor, labels: Tensor | None, share: float) -> Tensor:

@@ -52,6 +52,11 @@ class Reduced:
     def __call__(self, number: int) -> Tensor:
         return self.of(self.load(number)[None])[0]
 
+    @property
+    def contents(self) -> Any:
+        """Those of the other set."""
+        return getattr(self.load, "contents", None)
+
     def of(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W), bytes or not, reduced; of the same type."""
         small = reduce(images.float(), self.size)

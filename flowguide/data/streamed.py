@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -95,7 +95,8 @@ class Streamed(Samples):
 
     Attributes:
         load: Sample number i as bytes, uint8, of the shape below. It goes to worker processes: a function of a module
-            or an object that can be pickled. It raises if the sample cannot be read; see :class:`Unreadable`.
+            or an object that can be pickled. It raises if the sample cannot be read; see :class:`Unreadable`. If it
+            has ``contents``, JSON that is another once a sample is, that is part of the set's.
         count: Number of samples.
         shape: Of one sample, (channels, height, width).
         device: Where batches come.
@@ -124,6 +125,11 @@ class Streamed(Samples):
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def contents(self) -> list[Any]:
+        """See :attr:`Samples.contents`; and what the source says of all samples, without reading them."""
+        return [*super().contents, getattr(self.load, "contents", None)]
 
     @property
     def reader(self) -> Reader:

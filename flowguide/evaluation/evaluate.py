@@ -127,7 +127,8 @@ def evaluate(
         rule: What the rule is called in the rows; its name if None.
         views: Shared by several evaluations in a row, for the reference that they have in common to be read once.
     Returns:
-        One row per (w, seed), in that order, and a last one of the real held-out data, as the rule "real data".
+        One row per (w, seed), in that order, and a last one of the real held-out data, as the rule "real data". What
+        has no meaning in a row is None.
     """
     with joined() as ranks:
         config = replace(config, device=ranks.device(config.device))
@@ -156,20 +157,19 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     check_bits(measures, view.setting.test, model.config)
     real = view.real
 
-    about = {
+    drawn = {"solver": label_of(config.solver), "temperature": config.temperature}
+    compared = {
         "features": real.caption,
         "resize": features.resize,
-        "num": num,
         "reference": "training data" + (f" of {config.reference['name']}" if config.reference else ""),
         "reference_num": len(real.train),
-        "evaluations": 0.0,
     }
     settings = {
         "weights": digest_of_tensors(one.state_dict()),  # of all models that a rule is made of
         "features": features.digest,
         "reference": real.digest,
         **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size", "temperature")},
-        "columns": [*about, "errors"],
+        "columns": [*drawn, *compared, "errors"],
     }
     ranks.wait()  # for none to read while another one writes
     kept = Kept(out / "points.json", writes=ranks.first)
@@ -197,16 +197,19 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
                     bits = bits_of(build(weights[w]), view.setting.test, labels is not None, **options)
                     seen = replace(seen, bits=bits.to(features.device))
                 kept[keys[w, seed]] = {
+                    "rule": config.guidance["name"],
                     "w": w,
                     "seed": seed,
                     "num": num,
                     **measure_all(measures, seen, real.train, said),
-                    **about,
+                    **drawn,
                     "evaluations": swept.evaluations,
+                    **compared,
                 }
-    rows = [{"rule": rule or config.guidance["name"], **kept[key]} for key in keys.values()]
-    held_out = measure_all(measures, real.test, real.train, said)
-    return [*rows, {"rule": REAL, "w": None, "seed": None, **held_out, **about, "num": len(real.test)}]
+    rows = [{**kept[key], **({} if rule is None else {"rule": rule})} for key in keys.values()]
+    of_real = measure_all(measures, real.test, real.train, said)
+    held_out = {"rule": REAL, "num": len(real.test), **of_real, "evaluations": 0.0, **compared}
+    return [*rows, {column: held_out.get(column) for column in rows[0]}]
 
 
 def measure_all(

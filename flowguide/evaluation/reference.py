@@ -1,28 +1,24 @@
 """What features see in the real data: computed once, kept by what the data and the features are.
 
-The key is made of the data node, the split, how many samples there are, their labels, a few of them, and the digest of
-the features. A file that is reused is named in the log.
+The key is made of the data node, the split, what tells the samples from others (:attr:`.Samples.contents`), and the
+digest of the features. A file that is reused is named in the log.
 """
 
 import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..cache import cache_folder
 from ..data import Samples
-from ..digest import digest_of, digest_of_tensors
+from ..digest import digest_of
 from ..metrics import Seen
 from .features import Features
 
 log = logging.getLogger(__name__)
-
-_LOOKED_AT = 64  # samples that enter the key
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ def reference_of(features: Features) -> Reference:
 def _seen(features: Features, split: str) -> tuple[Seen, str]:
     """What is seen in a split, and the digest of the split."""
     node, dataset = dict(features.setting.data), getattr(features.setting, split)
-    about = digest_of([node, split, fingerprint(dataset)])
+    about = digest_of([node, split, dataset.contents])
     if not features.kept:
         return _look(features, dataset), about
     file = cache_folder() / f"seen-{node['name']}-{split}-{digest_of([about, features.digest])[:16]}.safetensors"
@@ -82,10 +78,3 @@ def _write(file: Path, seen: Seen) -> None:
     tensors = {"features": seen.features, "logits": seen.logits, "labels": seen.labels}
     save_file({name: each.contiguous().cpu() for name, each in tensors.items() if each is not None}, part)
     os.replace(part, file)
-
-
-def fingerprint(dataset: Samples) -> list[Any]:
-    """What tells a data set from another: how many samples, their labels, and some samples, evenly spaced."""
-    index = torch.linspace(0, len(dataset) - 1, min(len(dataset), _LOOKED_AT), dtype=torch.float64).round().long()
-    tensors = {"some": dataset[index]} | ({} if dataset.labels is None else {"labels": dataset.labels})
-    return [len(dataset), list(dataset.shape), digest_of_tensors(tensors)]

@@ -48,7 +48,7 @@ def write_tables(rows: list[Row], names: Sequence[str], folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "quality.csv", rows)
     summary = summarise(rows, names)
-    about = {name: rows[0][name] for name in ("features", "resize", "num", "reference", "reference_num")}
+    about = {name: rows[0][name] for name in ("solver", "features", "resize", "num", "reference", "reference_num")}
     (folder / "quality.json").write_text(json.dumps({**about, "summary": summary, "rows": rows}, indent=1) + "\n")
     return as_text(summary, names, about)
 
@@ -79,7 +79,7 @@ def as_text(summary: list[Row], names: Sequence[str], about: Mapping[str, Any]) 
     return "\n".join(
         [
             *lines,
-            f"features: {about['features']}; resizing: {about['resize']}.",
+            f"solver: {about['solver']}; features: {about['features']}; resizing: {about['resize']}.",
             f"{about['num']} samples per seed against the {about['reference']} ({about['reference_num']} samples); "
             f"'real data' is the held-out part.",
         ]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,6 @@ FEW = {
     "quality_vs_w": ["guidance.w=[0,1,3]", "seeds=[0,1]", "num=20", "solver.steps=2"],
     "conservativeness": ["guidance.w=[0,3]", "times=[0.3,0.7]", "num=4", "probes=1"],
 }
-JUDGE = ["classifier.training.steps=20", "classifier.network.width=4"]
 
 
 class Page(HTMLParser):
@@ -204,6 +204,20 @@ def test_points(tmp_path: Path) -> None:
     assert "sliced Wasserstein" in page.text
     assert {file.stem for file in (run / "analysis").glob("*.png")} == set(FEW)
     assert Image.open(run / "analysis" / "samples.png").width > 900
+
+
+def test_points_that_have_no_table_yet(digits: Path, tmp_path: Path) -> None:
+    """Of several evaluations, told apart by rule, weight, seed and solver."""
+    run = tmp_path / "run"
+    shutil.copytree(digits, run)
+    for solver in ("euler", "heun"):
+        main(["evaluate", str(run), "guidance.w=[2]", "num=20", f"solver={{name: {solver}, steps: 2}}", *JUDGE])
+    for file in run.glob("*/quality.*"):
+        file.unlink()
+    text = gathered(run).text
+    assert "Points of evaluations that have no table yet" in text
+    for solver in ("euler 2", "heun 2"):
+        assert f"cfg, w = 2, seed 0 {solver} " in text
 
 
 @pytest.mark.parametrize("name", ["digits_classifier", "digits_noisy_classifier"])

@@ -23,7 +23,7 @@ def moons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_points_are_evaluated(moons: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The real data are nearer to themselves than an untrained model's samples are."""
     main(["evaluate", "runs/moons", *WORDS, "guidance.w=[1,2]", "solver.steps=2"])
-    assert "features: the data themselves; resizing: none." in capsys.readouterr().out
+    assert "solver: auto 2; features: the data themselves; resizing: none." in capsys.readouterr().out
     *rows, real = json.loads((moons / "evaluation" / "quality.json").read_text())["rows"]
     assert [row["w"] for row in rows] == [1, 2]
     for row in (*rows, real):
@@ -32,6 +32,7 @@ def test_points_are_evaluated(moons: Path, capsys: pytest.CaptureFixture[str]) -
         assert row["reference"] == "training data"
         assert row["reference_num"] == 300
     assert [row["num"] for row in (*rows, real)] == [200, 200, 300]
+    assert [(row["rule"], row["solver"]) for row in (*rows, real)] == [("cfg", "auto 2")] * 2 + [("real data", None)]
     assert real["sliced_wasserstein"] < rows[0]["sliced_wasserstein"]
     assert real["memorisation"] == 0.5
 
