@@ -33,9 +33,9 @@ def summarise(rows: Sequence[Row], names: Iterable[str]) -> list[Row]:
 
 
 def label_of(node: Mapping[str, Any]) -> str:
-    """A node in a word or two: its name, and what else it says."""
-    more = [str(value["name"] if isinstance(value, Mapping) else value) for key, value in node.items() if key != "name"]
-    return " ".join([node["name"], *more])
+    """A node in a word or two: its name, and what else it says; null says nothing."""
+    said = [value for key, value in node.items() if key != "name" and value is not None]
+    return " ".join([node["name"], *(str(value["name"] if isinstance(value, Mapping) else value) for value in said)])
 
 
 def label_of_weight(w: float | str | None) -> str:
