@@ -26,13 +26,13 @@ import flowguide as fg
 
 @fg.paths.register("squares")
 class Squares(fg.paths.Path):
-    """alpha = t^2, sigma = (1 - t)^2."""
+    """alpha = t, sigma = 1 - t^2."""
 
     def alpha(self, t):
-        return t**2
+        return t
 
     def sigma(self, t):
-        return (1 - t) ** 2
+        return 1 - t**2
 
 
 @fg.guidance.register("late")
@@ -114,7 +114,7 @@ def test_components_of_ones_own_from_the_command_line(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "did you mean 'guidance.after'" in ended.stderr
     ended = flowguide(tmp_path, "list", "paths", "imports=[mine]")
-    assert "alpha = t^2" in ended.stdout
+    assert "sigma = 1 - t^2" in ended.stdout
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:

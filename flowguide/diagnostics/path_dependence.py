@@ -38,11 +38,11 @@ class PathDependence(Diagnostic):
         bend: How far the others lead away from it, as a share of its length.
         points: On a path, at least 2; each costs two evaluations of the field per path.
         anchor: Where the paths start, of the shape of one state; None: at the origin.
-        w: The power of p(y | x) that the truth is raised to before the two are compared; None: the rule's weight if it
-            has one number, else 1.
+        w: The power of p(y | x) that the truth is raised to before the two are compared; None: that of the rule
+            (:attr:`.Field.power`), if it states one.
         seed: Of the bends.
 
-    The parts are ``log_ratio``, shape (B, paths), and where the field beneath is an exact mixture ``true``,
+    The parts are ``log_ratio``, shape (B, paths), and where w is known and the field beneath an exact mixture ``true``,
     w log p(y | x) / p(y | x_0), and ``error``, the mean over the paths less the truth, each of shape (B,).
     """
 
@@ -81,9 +81,10 @@ class PathDependence(Diagnostic):
                 ratios.append(total)
             ratio = torch.stack(ratios, 1)
             found = finding_of_squares(ratio.var(1).to(x), log_ratio=ratio.to(x))
-            if hasattr(exact := beneath(field), "posterior"):
+            power = field.power if self.w is None else self.w
+            if power is not None and hasattr(exact := beneath(field), "posterior"):
                 there, here = (_log_posterior(exact, state, t, cond) for state in (origin, x))
-                true = self._power(field) * (here - there)
+                true = power * (here - there)
                 found.parts.update(true=true, error=ratio.mean(1).to(x) - true)
         return found
 
@@ -95,10 +96,6 @@ class PathDependence(Diagnostic):
         options = {"first": first, "device": way.device, "dtype": torch.float64}
         draws = [normal(way.shape, self.seed, stream=2 * path + i, **options).to(way) for i in range(2)]
         return [self.bend * length * draw / (i * way[0].numel() ** 0.5) for i, draw in enumerate(draws, 1)]
-
-    def _power(self, field: Field) -> float | Tensor:
-        w = getattr(field, "w", 1.0) if self.w is None else self.w
-        return w if isinstance(w, (float, Tensor)) else 1.0
 
 
 def _on_path(origin: Tensor, x: Tensor, bends: list[Tensor], tau: float) -> tuple[Tensor, Tensor]:

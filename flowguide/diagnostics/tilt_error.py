@@ -41,7 +41,7 @@ class TiltError(Diagnostic):
 
     Args:
         mixture: The law of the data; None: that of the exact field beneath all rules.
-        w: The weight of the target; None: the field's own, 1 if it is not guided.
+        w: The weight of the target; None: the field's own (:attr:`.Field.power`), if it states one.
         reference: The law that guidance leads away from; None: the mixture without a label.
         projections: Random directions.
         draws: Samples of the target for each that is compared.
@@ -103,10 +103,11 @@ class TiltError(Diagnostic):
             raise ValueError(f"the target has samples of shape (B, {mixture.dim}), not {tuple(x.shape)}")
         if t.ndim and not bool((t == t[0]).all()):
             raise ValueError(f"tilt_error compares samples of one time: got times from {t.min():.4g} to {t.max():.4g}")
-        w = getattr(field, "w", 1.0) if self.w is None else self.w
-        if not isinstance(w, (int, float)):
+        w = field.power if self.w is None else self.w
+        if w is None:
             raise ValueError(
-                "the field has no one weight, but one per sample or a schedule: give w, that of the target"
+                "the field states no power of p(y | x) that it is to sample, as rules whose weight changes, or which "
+                "mean another density, do not: give w, that of the target"
             )
         c = field.path.at((t[0] if t.ndim else t).double().cpu(), x)
         return TiltedMixture(mixture, w, self.reference, alpha=float(c.alpha), sigma=float(c.sigma))

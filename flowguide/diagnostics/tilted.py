@@ -5,8 +5,8 @@ r"""The tilted density: what guidance is meant to sample.
 for an exact mixture at any time of a path; the first form holds for any two laws, of autoguidance too. In up to two
 dimensions everything is computed on a grid. In more, samples are importance samples of p(x | y) with weights
 :math:`(p(x \mid y) / p(x))^{w - 1}`, or for w < 1 of p(x) with :math:`(p(x \mid y) / p(x))^w`; where p is the
-mixture's own, :math:`p(x \mid y) \le p(x) / p(y)` bounds them by :math:`p(y)^{-(w - 1)}` and :math:`p(y)^{-w}`.
-The effective sample size says what they are worth.
+mixture's own, :math:`p(x \mid y) \le p(x) / p(y)` bounds them by :math:`p(y)^{-(w - 1)}` and, for w >= 0,
+:math:`p(y)^{-w}`. For w < 0 nothing does. The effective sample size says what they are worth.
 """
 
 from dataclasses import dataclass

@@ -83,6 +83,19 @@ class Field(nn.Module, ABC):
         """
         return self.null(batch) if cond is None else cond
 
+    @property
+    def takes_conditions(self) -> bool:
+        """Whether it can be asked under conditions."""
+        return self.needs_condition or self.null(1) is not None
+
+    @property
+    def power(self) -> float | None:
+        """w, if what it predicts under y is meant to be the score of p(x) p(y | x)^w; None if no one number is.
+
+        A rule that means to sample such a density states it, and diagnostics hold it to that.
+        """
+        return 1.0
+
     def conditions(self, given: Any = None, num: int = 1, num_classes: int | None = None) -> Tensor | None:
         """Conditions from a user's words, for the model of a run: ``model.conditions("a red letter B", num=4)``.
 
@@ -120,7 +133,7 @@ class Field(nn.Module, ABC):
             if self.needs_condition:
                 raise ValueError(f"{NO_NULL}, so it predicts nothing without one: pass cond, one per sample")
             return
-        if self.null(1) is None and not self.needs_condition:
+        if not self.takes_conditions:
             raise ValueError("this field takes no conditions; pass cond=None")
         if len(cond) != batch:
             raise ValueError(f"there must be one condition per sample: got {len(cond)} for {batch} samples")

@@ -64,10 +64,10 @@ class AdaptiveProjectedGuidance(SpacePair):
         self._memory: list[Tensor] | None = None
 
     def for_run(self, run: Run) -> "AdaptiveProjectedGuidance":
-        fresh = super().for_run(run)
-        if self.momentum:
-            fresh = fresh.with_parts({}) if fresh is self else fresh
-            fresh._memory = []
+        if not self.momentum:
+            return super().for_run(run)
+        fresh = self.copy_for(run)
+        fresh._memory = []
         return fresh
 
     def blend(self, u: Tensor, c: Tensor, w: float | Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..fields import Field, Run
 from ..paths import Kind, Prediction
 from ..registry import Registry
+from .weights import weight_of_run
 
 guidance = Registry("guidance rule", given=("field",))
 
@@ -24,8 +25,10 @@ class Guidance(Field):
         starts_at_reference: Whether w = 0 gives what it guides away from, the unconditional prediction for most.
         conditional_at_1: Whether w = 1 gives the conditional prediction.
         affine_in_w: Whether the prediction is a + b w at every (x, t, cond).
+        weighted_by: The attributes that are weights, of which there may be one per sample.
 
-    The last three are claims that the tests hold every registered rule to; None claims nothing.
+    Of these, ``starts_at_reference``, ``conditional_at_1`` and ``affine_in_w`` are claims that the tests hold every
+    registered rule to; None claims nothing.
     """
 
     space: Kind | None = None
@@ -33,6 +36,7 @@ class Guidance(Field):
     starts_at_reference: bool | None = None
     conditional_at_1: bool | None = None
     affine_in_w: bool | None = None
+    weighted_by: tuple[str, ...] = ("w",)
 
     def __init__(self, field: Field) -> None:
         super().__init__()
@@ -83,9 +87,28 @@ class Guidance(Field):
         """The fields that the rule is made of, by the names of their attributes."""
         return {name: part for name, part in self.named_children() if isinstance(part, Field)}
 
+    @property
+    def power(self) -> float | None:
+        return None
+
+    def power_of(self, w: Any) -> float | None:
+        """w times the power of the field, as a rule has that mixes its scores; None if that is no one number."""
+        return w * self.field.power if isinstance(w, float) and self.field.power is not None else None
+
     def for_run(self, run: Run) -> "Guidance":
-        fresh = {name: part.for_run(run) for name, part in self.parts().items()}
-        return self.with_parts(fresh) if any(fresh[name] is not part for name, part in self.parts().items()) else self
+        parts = {name: part.for_run(run) for name, part in self.parts().items()}
+        weights = {name: weight_of_run(vars(self)[name], run) for name in self.weighted_by if name in vars(self)}
+        changed = {name: new for name, new in {**parts, **weights}.items() if new is not getattr(self, name)}
+        if not changed:
+            return self
+        fresh = self.with_parts(parts)
+        vars(fresh).update(weights)
+        return fresh
+
+    def copy_for(self, run: Run) -> Self:
+        """A copy of the rule for a run, to be given a state of its own: for those that override :meth:`for_run`."""
+        fresh = Guidance.for_run(self, run)
+        return self.with_parts({}) if fresh is self else fresh
 
     def with_parts(self, parts: dict[str, Field]) -> Self:
         """A copy of the rule that is made of other fields, and shares all else."""

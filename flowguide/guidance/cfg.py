@@ -29,3 +29,7 @@ class ClassifierFreeGuidance(Pair):
     starts_at_reference = True
     conditional_at_1 = True
     affine_in_w = True
+
+    @property
+    def power(self) -> float | None:
+        return self.power_of(self.w)

@@ -41,8 +41,7 @@ class CFGPlusPlus(Pair):
         self._factors: PerStep | None = None
 
     def for_run(self, run: Run) -> "CFGPlusPlus":
-        fresh = super().for_run(run)
-        fresh = fresh.with_parts({}) if fresh is self else fresh
+        fresh = self.copy_for(run)
         fresh._factors = PerStep(run.times, -1 / torch.expm1(-self.path.half_log_snr(run.times).diff()))
         return fresh
 

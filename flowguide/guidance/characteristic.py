@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
-from ..paths import Prediction
+from ..paths import Prediction, per_sample
 from .base import Guidance, guidance
 from .pair import Pair
 from .spaces import inner, ratio
@@ -65,6 +65,10 @@ class CharacteristicGuidance(Pair):
         self.iterations, self.tolerance, self.damping, self.history = iterations, tolerance, damping, history
 
     @property
+    def power(self) -> float | None:
+        return self.power_of(self.w)
+
+    @property
     def t_min(self) -> float:
         # Where alpha = 0 all data predictions agree with no state, and the shift would be infinite.
         return max(self.field.t_min, self.path.interval("noise")[0])
@@ -73,7 +77,7 @@ class CharacteristicGuidance(Pair):
         w = weight_at(self.w, t, x)
         if cond is None or (isinstance(w, float) and w in (0, 1)):
             return super().predict(x, t, cond)
-        w = w.reshape(-1, *[1] * (x.ndim - 1)) if isinstance(w, Tensor) and w.ndim else w
+        w = per_sample(w, x.ndim)
         u, c = self.both(x, t, cond)
         alpha = self.path.at(t, x).alpha
         d = torch.zeros_like(x)

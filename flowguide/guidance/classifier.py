@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..fields import Field, Posterior
-from ..paths import Prediction
+from ..paths import Prediction, per_sample
 from .base import Guidance, guidance
 from .weights import Weight, as_weight, weight_at
 
@@ -63,6 +63,15 @@ class ClassifierGuidance(Guidance):
         self.num_classes = classifier.num_classes
 
     @property
+    def power(self) -> float | None:
+        """w, and that of the field besides if it is the conditional one that is guided."""
+        if not isinstance(self.w, float):
+            return None
+        if self.base == "unconditional":
+            return self.w
+        return None if self.field.power is None else self.field.power + self.w
+
+    @property
     def t_min(self) -> float:
         return max(self.field.t_min, self.classifier.t_min)
 
@@ -81,13 +90,21 @@ class ClassifierGuidance(Guidance):
         Field.check_condition(self, cond, batch)  # labels of the classifier, whatever the field takes
 
     def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
-        w = weight_at(self.w, t, x)
-        if isinstance(w, Tensor) and w.ndim:
-            w = w.reshape(-1, *[1] * (x.ndim - 1))
+        w = per_sample(weight_at(self.w, t, x), x.ndim)
         prediction = self.field(x, t, cond if self.base == "conditional" else None)
         if cond is None or (isinstance(w, float) and w == 0):
             return prediction
         return prediction.tilted(w * self.classifier.gradient(x, t, cond))
+
+    def with_conditional(self, x: Tensor, t: Tensor, cond: Tensor | None) -> tuple[Prediction, Prediction]:
+        if self.field.takes_conditions:
+            return super().with_conditional(x, t, cond)
+        # Of a field that takes no conditions the classifier makes the conditional prediction too.
+        w, plain = per_sample(weight_at(self.w, t, x), x.ndim), self.field(x, t, None)
+        if cond is None:
+            return plain, plain
+        gradient = self.classifier.gradient(x, t, cond)
+        return plain.tilted(w * gradient), plain.tilted(gradient)
 
 
 def _check(field: Field, classifier: Posterior, base: str) -> None:
@@ -105,7 +122,7 @@ def _check(field: Field, classifier: Posterior, base: str) -> None:
             f"the classifier knows the states of the path {classifier.path!r}, and the field is on {field.path!r}: "
             f"train the classifier on the path of the field"
         )
-    labelled = field.null(1) is not None or field.needs_condition
+    labelled = field.takes_conditions
     if labelled and classifier.num_classes != field.num_classes:
         takes = "conditions that are no labels" if field.num_classes is None else f"{field.num_classes} classes"
         raise ValueError(f"the classifier tells {classifier.num_classes} classes apart, and the field takes {takes}")

@@ -28,14 +28,19 @@ def condition_of(field: Field, given: Condition | Sequence[Condition]) -> Tensor
     if field.num_classes is not None:
         check_labels(tensor.reshape(1) if tensor.ndim == 0 else tensor, field.num_classes)
         return tensor
-    row = field.null(1).shape[1:]
+    row = row_of(field)
     if row not in (tensor.shape, tensor.shape[1:]):
         shown = f"the label {given}" if isinstance(given, int) else f"a tensor of shape {tuple(tensor.shape)}"
         raise ValueError(
-            f"this field takes conditions of shape {tuple(row)}, one for all samples or one for each, and was given "
-            f"{shown}"
+            f"this field takes conditions of shape {row}, one for all samples or one for each, and was given {shown}"
         )
     return tensor
+
+
+def row_of(field: Field) -> tuple[int, ...]:
+    """The shape of one condition of a field: () for labels, which alone have no null one, if there is none."""
+    null = field.null(1)
+    return () if null is None else tuple(null.shape[1:])
 
 
 def _tensor(field: Field, given: Condition | Sequence[Condition]) -> Tensor:

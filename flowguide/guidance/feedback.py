@@ -108,11 +108,11 @@ class FeedbackGuidance(Pair):
         return self.track or super().between_steps
 
     def for_run(self, run: Run) -> "FeedbackGuidance":
-        fresh = super().for_run(run)
-        if self.track:
-            fresh = fresh.with_parts({}) if fresh is self else fresh
-            fresh._run, fresh._tracked, fresh._began, fresh.report = run, None, None, []
-            self.report = fresh.report  # so that whoever built the rule finds it
+        if not self.track:
+            return super().for_run(run)
+        fresh = self.copy_for(run)
+        fresh._run, fresh._tracked, fresh._began, fresh.report = run, None, None, []
+        self.report = fresh.report  # so that whoever built the rule finds it
         return fresh
 
     def weight(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:

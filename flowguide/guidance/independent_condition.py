@@ -41,13 +41,14 @@ class IndependentCondition(Pair):
 
     def __init__(self, field: Field, w: Weight = 1.0, seed: int = 0, batched: bool | None = None) -> None:
         super().__init__(field, w, batched)
-        if field.num_classes is None:
-            raise ValueError("independent_condition draws labels, and this field takes no conditions that are labels")
         self.seed, self.first, self.evaluation = seed, 0, 0
 
+    def check_field(self, field: Field) -> None:
+        if field.num_classes is None:
+            raise ValueError("independent_condition draws labels, and this field takes no conditions that are labels")
+
     def for_run(self, run: Run) -> "IndependentCondition":
-        fresh = super().for_run(run)
-        fresh = fresh.with_parts({}) if fresh is self else fresh
+        fresh = self.copy_for(run)
         fresh.seed, fresh.first, fresh._runs = run.seed, run.first, True
         return fresh
 

@@ -86,10 +86,15 @@ class Interval(Modifier):
     def with_conditional(self, x: Tensor, t: Tensor, cond: Tensor | None) -> tuple[Prediction, Prediction]:
         inside = self.inside(t)
         if not inside.any():
-            outside = self.plain(x, t, cond)
+            outside = self.outside(x, t, cond)
             return outside, outside
         guided, c = self.field.with_conditional(x, t, cond)
         if inside.all():
             return guided, c
-        outside = c if self.field.field is self.plain else self.plain(x, t, cond)
+        own = self.field.field is self.plain and self.plain.takes_conditions
+        outside = c if own else self.outside(x, t, cond)
         return guided.where(inside, outside), c.where(inside, outside)
+
+    def outside(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
+        """The conditional prediction beneath all rules; of a field that takes no conditions, its prediction."""
+        return self.plain(x, t, cond if self.plain.takes_conditions else None)

@@ -29,7 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..fields import Field, Run
 from ..observations import Observation
 from ..observations import registry as observations
-from ..paths import Coefficients, Prediction
+from ..paths import Coefficients, Prediction, per_sample
 from ..randomness import numbers_of
 from .base import Guidance
 from .weights import Weight, as_weight, weight_at
@@ -61,8 +61,7 @@ class Consistent(Guidance):
             self.observation.check(self.shape)
 
     def for_run(self, run: Run) -> "Consistent":
-        fresh = super().for_run(run)
-        fresh = fresh.with_parts({}) if fresh is self else fresh
+        fresh = self.copy_for(run)
         fresh._run = run
         return fresh
 
@@ -137,8 +136,7 @@ class Inverse(Consistent):
 
     def weight(self, t: Tensor, x: Tensor) -> float | Tensor:
         """w, a number or of a shape that broadcasts against x."""
-        w = weight_at(self.w, t, x)
-        return w.reshape(-1, *[1] * (x.ndim - 1)) if isinstance(w, Tensor) and w.ndim else w
+        return per_sample(weight_at(self.w, t, x), x.ndim)
 
     def look(self, x: Tensor, t: Tensor, cond: Tensor | None) -> tuple[Prediction, Tensor, Callable[[Tensor], Tensor]]:
         """The field's prediction; the residual y - A z, (B, *observed); and what turns such into J^T A^T of it."""

@@ -64,6 +64,12 @@ class Multi(Guidance):
         # Of one label; with several there is no one conditional prediction.
         self.conditional_at_1 = not self.labels and self.weights in (None, (1.0,))
 
+    @property
+    def power(self) -> float | None:
+        """w v of one condition; None if there are several."""
+        shares, power = self.weights or (1.0,), self.power_of(self.w)
+        return None if self.labels or len(shares) > 1 or power is None else shares[0] * power
+
     def check_condition(self, cond: Tensor | None, batch: int) -> None:
         if cond is None or cond.ndim != 2 or not self._several:
             return super().check_condition(cond, batch)
@@ -71,11 +77,11 @@ class Multi(Guidance):
             super().check_condition(column, batch)
 
     def for_run(self, run: Run) -> "Multi":
-        fresh = super().for_run(run)
-        if run.cond is not None:
-            # The same tensors at every step, which the field need encode only once.
-            fresh = fresh.with_parts({}) if fresh is self else fresh
-            fresh._kept = run.cond, self._one_by_one(run.cond, len(run.cond), run.cond.device)
+        if run.cond is None:
+            return super().for_run(run)
+        fresh = self.copy_for(run)
+        # The same tensors at every step, which the field need encode only once.
+        fresh._kept = run.cond, self._one_by_one(run.cond, len(run.cond), run.cond.device)
         return fresh
 
     def _one_by_one(self, cond: Tensor | None, batch: int, device: torch.device) -> list[Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..fields import Field, Run
 from ..paths import Prediction
 from .base import guidance
-from .conditions import Condition, condition_of
+from .conditions import Condition, condition_of, row_of
 from .pair import Pair
 from .together import together
 from .weights import Weight
@@ -46,15 +46,18 @@ class Negative(Pair):
     ) -> None:
         super().__init__(field, w, batched)
         self.negative = condition_of(field, negative)
-        self.for_all = self.negative.shape == field.null(1).shape[1:]
+        self.for_all = self.negative.shape == row_of(field)
+
+    def check_field(self, field: Field) -> None:
+        if not field.takes_conditions:
+            raise ValueError(f"{self.name} guides from one condition to another, and this field takes none at all")
 
     def for_run(self, run: Run) -> "Negative":
-        fresh = super().for_run(run)
-        if self.for_all and run.cond is not None:
-            # One tensor for the whole run, which the field need encode only once.
-            fresh = fresh.with_parts({}) if fresh is self else fresh
-            fresh.negative = self._of_all(len(run.cond), run.cond.device)
-            fresh.for_all = False
+        if not self.for_all or run.cond is None:
+            return super().for_run(run)
+        fresh = self.copy_for(run)
+        # One tensor for the whole run, which the field need encode only once.
+        fresh.negative, fresh.for_all = self._of_all(len(run.cond), run.cond.device), False
         return fresh
 
     def unguided(self, cond: Tensor | None) -> bool:

@@ -38,9 +38,9 @@ class Pair(Guidance):
         if field.needs_condition:
             raise ValueError(
                 f"{self.name} needs a field with a null condition, and this one was trained without: take no "
-                f"guidance, or that of a classifier with base=conditional"
+                f"guidance, independent_condition, or that of a classifier with base=conditional"
             )
-        if field.null(1) is None:
+        if not field.takes_conditions:
             raise ValueError(
                 f"{self.name} needs a field with a null condition, and this one takes no conditions at all"
             )

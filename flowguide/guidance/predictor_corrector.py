@@ -38,6 +38,7 @@ class PredictorCorrector(Pair):
     """
 
     conditional_at_1 = True
+    weighted_by = ("corrector",)
     between_steps = True
     draws = True
 
@@ -54,9 +55,13 @@ class PredictorCorrector(Pair):
         self.snr = snr
         self._run: Run | None = None
 
+    @property
+    def power(self) -> float | None:
+        """That of the corrector's score."""
+        return self.power_of(self.corrector)
+
     def for_run(self, run: Run) -> "PredictorCorrector":
-        fresh = super().for_run(run)
-        fresh = fresh.with_parts({}) if fresh is self else fresh
+        fresh = self.copy_for(run)
         fresh._run = run
         return fresh
 

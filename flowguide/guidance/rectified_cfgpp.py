@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..fields import Field, Run
-from ..paths import Kind, Prediction
+from ..paths import Kind, Prediction, per_sample
 from .base import guidance
 from .pair import Pair
 from .steps import PerStep
@@ -52,8 +52,7 @@ class RectifiedCFGPlusPlus(Pair):
         self._end = 1.0
 
     def for_run(self, run: Run) -> "RectifiedCFGPlusPlus":
-        fresh = super().for_run(run)
-        fresh = fresh.with_parts({}) if fresh is self else fresh
+        fresh = self.copy_for(run)
         fresh._lengths = PerStep(run.times, self.ahead * run.times.diff())
         fresh._end = float(run.times[-1])
         return fresh
@@ -65,12 +64,11 @@ class RectifiedCFGPlusPlus(Pair):
         w = weight_at(self.w, t, x)
         if self._lengths is None or cond is None or (isinstance(w, float) and w == 1):
             return super().with_conditional(x, t, cond)
-        rows = (-1, *[1] * (x.ndim - 1))
-        w = w.reshape(rows) if isinstance(w, Tensor) and w.ndim else w
+        w = per_sample(w, x.ndim)
         c = self.field(x, t, cond)
         # A stage of a solver may lie at the end already, where there is nothing ahead.
         length = torch.minimum(self._lengths(t, t), (self._end - t).clamp(min=0))
-        there = x + (length.reshape(rows) if length.ndim else length) * c.velocity
+        there = x + per_sample(length, x.ndim) * c.velocity
         u_there, c_there = self.both(there, t + length, cond)
         guided = c.velocity + (w - 1) * (c_there.velocity - u_there.velocity)
         return Prediction(c.coefficients, x, velocity=guided), c

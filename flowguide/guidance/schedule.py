@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..fields import Field
+from ..fields import Field, Run
 from ..paths import Prediction
 from .base import guidance
 from .modifier import Modifier
-from .weights import Schedule, Weight, as_weight, schedules
+from .weights import Schedule, Weight, as_weight, schedules, weight_of_run
 
 
 class Scaled:
@@ -30,6 +30,9 @@ class Scaled:
     def __call__(self, t: Tensor) -> Tensor:
         w = self.w(t) if isinstance(self.w, Schedule) and not isinstance(self.w, Tensor) else self.w
         return 1 + ((w.to(t) if isinstance(w, Tensor) else w) - 1) * self.shape(t)
+
+    def of_run(self, run: Run) -> "Scaled":
+        return Scaled(weight_of_run(self.w, run), self.shape)
 
 
 @guidance.register("schedule")

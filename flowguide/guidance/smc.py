@@ -16,8 +16,6 @@ Particles of great weight are multiplied and the others dropped as soon as the e
 Source: Skreta et al. (2025), arXiv 2503.02819; systematic resampling is Kitagawa (1996), J. Comput. Graph. Stat. 5(1).
 """
 
-import copy
-
 import torch
 from torch import Tensor
 
@@ -69,12 +67,16 @@ class SequentialMonteCarlo(Pair):
         self.report: list[float] = []
         self._run: Run | None = None
 
+    @property
+    def power(self) -> float | None:
+        return self.power_of(self.w)
+
     def for_run(self, run: Run) -> "SequentialMonteCarlo":
         if not isinstance(self.w, float):
             raise ValueError(
                 "smc needs one number for w in a run, since its samples are weighed against each other at all times"
             )
-        fresh = copy.copy(super().for_run(run))
+        fresh = self.copy_for(run)
         fresh._run, fresh.report = run, []
         straight = torch.sigmoid(self.path.half_log_snr(run.times))
         # The trapezoidal rule: half of the steps on both sides. At the last time, which no step sets out from, the

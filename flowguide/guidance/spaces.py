@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
-from ..paths import KINDS, Kind, Prediction
+from ..paths import KINDS, Kind, Prediction, per_sample
 from ..registry import unknown
 from .base import Guidance
 from .pair import Pair
@@ -45,9 +45,7 @@ class SpacePair(Pair):
         """The guided prediction of the kind ``space``, shape (B, *); w broadcasts against it."""
 
     def combine(self, u: Prediction, c: Prediction, w: float | Tensor) -> Prediction:
-        if isinstance(w, Tensor) and w.ndim:
-            w = w.reshape(-1, *[1] * (c.x.ndim - 1))
-        blended = self.blend(getattr(u, self.space), getattr(c, self.space), w)
+        blended = self.blend(getattr(u, self.space), getattr(c, self.space), per_sample(w, c.x.ndim))
         return Prediction(c.coefficients, c.x, **{self.space: blended.to(c.x.dtype)})
 
 

@@ -6,12 +6,14 @@ A schedule is any function of the time; those that have names are in :mod:`flowg
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from ..fields import Run
+from ..randomness import numbers_of
 from ..registry import Registry
 
 schedules = Registry("schedule")
@@ -73,3 +75,22 @@ def weight_at(w: float | Tensor | Schedule, t: Tensor, x: Tensor) -> float | Ten
     if value.ndim and len(value) != len(x):
         raise ValueError(f"w has {len(value)} weights for {len(x)} samples; it needs one per sample or one for all")
     return value.to(x)
+
+
+def weight_of_run(w: float | Tensor | Schedule, run: Run) -> float | Tensor | Schedule:
+    """The weight for the samples of one run, of weights for all samples that are drawn with it, batch by batch.
+
+    Weights for just as many samples as the run has are taken to be theirs.
+
+    Raises:
+        ValueError: if there are weights for more samples than the run has, and none for one of them.
+    """
+    if isinstance(getattr(w, "of_run", None), Callable):
+        return w.of_run(run)
+    if not isinstance(w, Tensor) or run.count is None or len(w) <= run.count:
+        return w
+    numbers = numbers_of(run.first, run.count, w.device)
+    last = int(numbers.max())
+    if last >= len(w):
+        raise ValueError(f"w has {len(w)} weights, and sample {last} is asked for: it needs one per sample")
+    return w[numbers]

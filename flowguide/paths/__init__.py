@@ -4,13 +4,13 @@ To add one, write a file here (or anywhere that is imported) with a subclass of 
 
     @fg.paths.register("mine")
     class Mine(fg.paths.Path):
-        def alpha(self, t): return t**2
-        def sigma(self, t): return (1 - t) ** 2
+        def alpha(self, t): return t
+        def sigma(self, t): return 1 - t**2
 """
 
 from ..registry import import_siblings
 from .base import KINDS, OUTPUTS, Kind, Output, Prediction
-from .coefficients import Coefficients, Numbers
+from .coefficients import Coefficients, Numbers, per_sample
 from .path import Path
 from .path import paths as registry
 
@@ -27,6 +27,7 @@ __all__ = [
     "Prediction",
     "build",
     "names",
+    "per_sample",
     "register",
     "registry",
 ]

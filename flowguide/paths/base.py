@@ -31,7 +31,8 @@ whence every other kind, and the mean of every other combination :math:`a' z + b
 .. math:: \frac{(a' b - b' a)\, x_t + (b' \alpha_t - a' \sigma_t)\, p}{\alpha_t b - \sigma_t a}.
 
 For v the determinant is :math:`\alpha^2 + \sigma^2` and for the velocity
-:math:`-(\dot\alpha\sigma - \alpha\dot\sigma)`, which no path lets vanish: these two give data and noise at both ends. A
+:math:`-(\dot\alpha\sigma - \alpha\dot\sigma)`, which no path may let vanish (:class:`.Path`): these two give data and
+noise at both ends. A
 noise prediction gives no data where :math:`\alpha_t = 0`, and a data prediction no noise where :math:`\sigma_t = 0`
 (see :meth:`.Path.interval`).
 
@@ -61,7 +62,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from .coefficients import Coefficients, Numbers, Scale
+from .coefficients import Coefficients, Numbers, Scale, per_sample
 
 Kind = Literal["velocity", "score", "noise", "data", "v"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -204,7 +205,8 @@ class Prediction:
             other: A prediction at the same (x, t).
             w: A number, or one per sample, shape (B,).
         """
-        w = self._per_sample(w)
+        w = per_sample(w, self.x.ndim)
+        w = w.to(self.x) if isinstance(w, Tensor) else w
         return self._each(lambda mine, theirs: torch.lerp(mine, theirs, w), other)
 
     def mix(self, others: Sequence["Prediction"], weights: Sequence[Tensor | float]) -> "Prediction":
@@ -214,7 +216,7 @@ class Prediction:
             others: Predictions at the same (x, t).
             weights: One for each of them: a number, or one per sample, shape (B,).
         """
-        weights = [self._per_sample(w) for w in weights]
+        weights = [per_sample(w, self.x.ndim) for w in weights]
         return self._each(
             lambda mine, *theirs: mine + sum(w * (their - mine) for w, their in zip(weights, theirs, strict=True)),
             *others,
@@ -222,7 +224,7 @@ class Prediction:
 
     def where(self, mask: Tensor, other: "Prediction") -> "Prediction":
         """``self`` for the samples in ``mask``, shape (B,), and ``other``, at the same (x, t), for the rest."""
-        rows = self._per_sample(mask)
+        rows = per_sample(mask, self.x.ndim)
         return self._each(lambda mine, theirs: torch.where(rows, mine, theirs), other)
 
     def chunk(self, count: int) -> list["Prediction"]:
@@ -282,7 +284,3 @@ class Prediction:
             self.x,
             **{kind: function(getattr(self, kind), *(getattr(other, kind) for other in others)) for kind in kinds},
         )
-
-    def _per_sample(self, value: Tensor | float) -> Tensor | float:
-        """A number, or one per sample, so that it broadcasts against x."""
-        return value.reshape(-1, *[1] * (self.x.ndim - 1)) if isinstance(value, Tensor) and value.ndim else value

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 Scale = Tensor | float
 
 
+def per_sample(value: Scale, ndim: int) -> Scale:
+    """A number, or one per sample, shape (B,), so that it broadcasts against states (B, *) of ``ndim`` dimensions."""
+    return value.reshape(-1, *[1] * (ndim - 1)) if isinstance(value, Tensor) and value.ndim else value
+
+
 class Coefficients:
     """alpha, sigma and their derivatives at one time, each computed when it is first asked for.
 
@@ -23,7 +28,7 @@ class Coefficients:
 
     def __init__(self, path: "Path", t: Tensor, ndim: int) -> None:
         self.path = path
-        self.t = t if t.ndim == 0 else t.reshape(-1, *[1] * (ndim - 1))
+        self.t = per_sample(t, ndim)
 
     @cached_property
     def alpha(self) -> Tensor:

@@ -1,7 +1,9 @@
 """What a path is: two scales of time, and what follows from them."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,6 +22,10 @@ class Path(ABC):
 
     A path needs :meth:`alpha` and :meth:`sigma`; their time derivatives come from forward-mode differentiation
     unless it states them in closed form. Two paths of one class with equal options are equal.
+
+    It must turn from noise to data at every time, :math:`\\dot\\alpha\\sigma - \\alpha\\dot\\sigma > 0`: where that is
+    0, the velocity does not tell the two apart. A clock that stands still at an end, as that of alpha = t^2,
+    sigma = 1 - t^2 does at t = 0, begins after it: ``t_min = 1e-3``.
 
     Attributes:
         t_min, t_max: The interval in which all four coefficients are finite. Solvers stay inside.
@@ -77,9 +83,21 @@ class Path(ABC):
         return torch.where(wanted >= last, ends[1], high)
 
     def numbers(self, t: Tensor) -> list[Numbers]:
-        """The coefficients at each of the times ``t``, shape (N,), as Python numbers."""
+        """The coefficients at each of the times ``t``, shape (N,), as Python numbers.
+
+        Raises:
+            ValueError: if the path stands still at one of them.
+        """
         columns = (self.alpha(t), self.sigma(t), self.alpha_dot(t), self.sigma_dot(t))
-        return [Numbers(*row) for row in torch.stack(columns, 1).tolist()]
+        found = [Numbers(*row) for row in torch.stack(columns, 1).tolist()]
+        for time, (alpha, sigma, alpha_dot, sigma_dot) in zip(t.tolist(), found, strict=True):
+            determinant = alpha_dot * sigma - alpha * sigma_dot
+            if not determinant > 0:
+                raise ValueError(
+                    f"{self!r} does not turn from noise to data at t = {time:g}: alpha_dot sigma - alpha sigma_dot is "
+                    f"{determinant:g} there, and must be above 0; if that is an end, t_min or t_max can leave it out"
+                )
+        return found
 
     def at(self, t: Tensor, like: Tensor) -> Coefficients:
         """The coefficients at time ``t``, shape () or (B,), shaped to multiply ``like``, shape (B, *)."""
@@ -105,16 +123,15 @@ class Path(ABC):
     def interval(self, kind: Output, margin: float = 1e-3) -> tuple[float, float]:
         """The times in which a prediction of ``kind`` determines all others.
 
-        Noise and score say nothing about the data where alpha = 0, nor data about the noise where sigma = 0: an
-        interval that would begin or end there is shortened by ``margin``, which bounds the amplification of
-        float32 rounding by about 1 / margin.
+        Noise and score say nothing about the data where alpha = 0, nor data about the noise where sigma = 0, and little
+        nearby: the interval leaves out where alpha / sigma, or sigma / alpha, is below ``margin``, which bounds the
+        amplification of float32 rounding by 1 / margin.
         """
-        t_min, t_max = torch.tensor(self.t_min), torch.tensor(self.t_max)
         start, end = self.t_min, self.t_max
-        if kind in ("noise", "score") and float(self.alpha(t_min)) == 0:
-            start += margin
-        if kind == "data" and float(self.sigma(t_max)) == 0:
-            end -= margin
+        if kind in ("noise", "score"):
+            start = max(start, _time_of_ratio(self, math.log(margin)))
+        if kind == "data":
+            end = min(end, _time_of_ratio(self, -math.log(margin)))
         return start, end
 
     def prior(
@@ -143,10 +160,28 @@ class Path(ABC):
         return {key: value for key, value in vars(self).items() if not key.startswith("_")}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Path) and type(self) is type(other) and self._options() == other._options()
+        return type(self) is type(other) and _frozen(self._options()) == _frozen(other._options())
 
     def __hash__(self) -> int:
-        return hash((type(self), tuple(sorted(self._options().items()))))
+        return hash((type(self), _frozen(self._options())))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self._options().items())})"
+
+
+@lru_cache(maxsize=256)
+def _time_of_ratio(path: Path, log_ratio: float) -> float:
+    """The time at which log(alpha / sigma) is ``log_ratio``, or the end of the path that is nearest to it."""
+    ends = path.half_log_snr(torch.tensor([path.t_min, path.t_max], dtype=torch.float64)).tolist()
+    if log_ratio <= ends[0]:
+        return path.t_min
+    return path.t_max if log_ratio >= ends[1] else path.time_at(torch.tensor(log_ratio, dtype=torch.float64)).item()
+
+
+def _frozen(value: Any) -> Any:
+    """An option as something that can be compared and hashed: lists and tensors are what is in them."""
+    if isinstance(value, Tensor):
+        return (tuple(value.shape), tuple(value.flatten().tolist()))
+    if isinstance(value, Mapping):
+        return tuple(sorted((key, _frozen(each)) for key, each in value.items()))
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value

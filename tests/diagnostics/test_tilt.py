@@ -226,3 +226,51 @@ def test_says_what_is_wrong(ask, words: str) -> None:
 def test_a_network_has_no_law_of_the_data() -> None:
     with pytest.raises(ValueError, match=r"tilt_error needs the law of the data.*NetworkField has none"):
         error(network(), torch.zeros(2, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "power"),
+    [
+        ("cfg", {"w": 3.0}, 3.0),
+        ("smc", {"w": 3.0}, 3.0),
+        ("characteristic", {"w": 3.0}, 3.0),
+        ("predictor_corrector", {"w": 3.0}, 3.0),
+        ("multi", {"w": 2.0, "weights": [1.5]}, 3.0),
+        ("multi", {"w": 2.0, "labels": [1]}, None),
+        ("cfg", {"w": [1.0, 2.0]}, None),
+        ("cfg", {"w": lambda t: 3 * t}, None),
+        ("interval", {"w": 3.0, "low": 0.5}, None),
+        ("rescale", {"w": 3.0}, None),
+        ("schedule", {"w": 3.0}, None),
+        ("cfgpp", {"w": 0.6}, None),
+        ("feedback", {}, None),
+        ("negative", {"w": 3.0, "negative": 1}, None),
+    ],
+)
+def test_the_target_is_what_the_rule_means_to_sample_or_has_to_be_given(
+    name: str, options: dict, power: float | None
+) -> None:
+    field = toy()
+    rule = fg.guidance.build(name, field, **options)
+    x, y = torch.randn(8, 2, dtype=torch.float64), torch.zeros(8, dtype=torch.int64)
+    assert rule.power == power
+    assert fg.guidance.build("cfg", rule, w=2.0).power == (None if power is None else 2 * power)
+    diagnostic = fg.diagnostics.build("tilt_error")
+    if power is None:
+        with pytest.raises(ValueError, match=r"states no power of p\(y \| x\) .* give w, that of the target"):
+            diagnostic.target(rule, x, torch.tensor(0.5))
+        found = fg.diagnostics.build("path_dependence", paths=2, points=4)
+        if name not in ("feedback", "cfgpp") and "w" in options and isinstance(options["w"], float):
+            assert "true" not in found(rule, x, torch.tensor(0.7, dtype=torch.float64), y).parts
+        power = 2.5
+        diagnostic = fg.diagnostics.build("tilt_error", w=power)
+    assert diagnostic.target(rule, x, torch.tensor(0.5)).w == power
+
+
+@pytest.mark.parametrize(("base", "power"), [("unconditional", 2.0), ("conditional", 3.0)])
+def test_the_target_of_classifier_guidance(base: str, power: float) -> None:
+    field = toy()
+    classifier = fg.fields.MixturePosterior(field.mixture, field.path)
+    rule = fg.guidance.build("classifier", field, classifier=classifier, w=2.0, base=base)
+    assert fg.diagnostics.build("tilt_error").target(rule, torch.zeros(1, 2), torch.tensor(0.5)).w == power
+    assert field.power == 1.0

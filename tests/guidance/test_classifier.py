@@ -228,3 +228,43 @@ class Texts(fg.Field):
 def test_says_what_is_wrong(make, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("name", ["interval", "rescale", "dynamic_threshold", "schedule"])
+def test_rules_around_it_guide_a_field_without_conditions(name: str) -> None:
+    """As they do one that takes labels and is as unconditional without them, but for where that is asked for."""
+    field = toy()
+    alone = Unconditional(field)
+    options = {"interval": {"low": 0.3, "high": 0.7}, "schedule": {"rule": {"name": "classifier"}}}.get(name, {})
+    x, y = torch.randn(4, 2, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+    times = torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64)
+
+    def around(inner: fg.Field) -> fg.Field:
+        if name == "schedule":
+            rule = {"name": "classifier", "classifier": exact(field)}
+            return fg.guidance.build(name, inner, w=3.0, rule=rule)
+        return fg.guidance.build(name, guided(inner, exact(field), w=3.0), **options)
+
+    labelled, found = around(field)(x, times, y), around(alone)(x, times, y)
+    inside = slice(1, 3) if name == "interval" else slice(None)
+    torch.testing.assert_close(found.velocity[inside], labelled.velocity[inside], **close)
+    if name == "interval":
+        plain = field(x, times, None).velocity
+        torch.testing.assert_close(found.velocity[[0, 3]], plain[[0, 3]], **close)
+        torch.testing.assert_close(around(alone)(x, 0.1, y).velocity, field(x, 0.1, None).velocity, **close)
+    assert fg.sample(around(alone), x.shape, y, fg.solvers.build("euler", steps=3)).isfinite().all()
+
+
+class Unconditional(fg.Field):
+    """A field that takes no conditions: that of another without any."""
+
+    def __init__(self, field: fg.Field) -> None:
+        super().__init__()
+        self.field, self.path, self.shape = field, field.path, field.shape
+
+    def null(self, batch: int) -> None:
+        return None
+
+    def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> fg.paths.Prediction:
+        assert cond is None, "asked under conditions"
+        return self.field(x, t, None)

@@ -98,6 +98,23 @@ def test_a_weight_per_sample_is_a_loop_over_samples(name: str, state) -> None:
             assert_close(getattr(scheduled, kind)[i : i + 1], getattr(alone, kind), **close)
 
 
+@pytest.mark.parametrize("name", [name for name in WEIGHTED if fg.guidance.registry.get(name).independent])
+def test_a_weight_per_sample_goes_with_its_sample_into_every_batch(name: str) -> None:
+    field = fixed_state()[0]
+    y, w, solver = torch.tensor([1, 2, 1, 2, 1, 0, 0]), torch.linspace(0, 3, 7), fg.solvers.build("euler", steps=3)
+    rule = build(name, field, w=w)
+    shape = (7, field.mixture.dim)
+    whole = fg.sample(rule, shape, y, solver, seed=1)
+    assert_close(fg.sample(rule, shape, y, solver, seed=1, batch_size=3), whole, rtol=1e-4, atol=1e-5)
+    of_all = build(name, field, w=1.0)
+    assert not torch.allclose(fg.sample(of_all, shape, y, solver, seed=1), whole, atol=1e-2), "they matter"
+    # The weights of some samples alone, for them.
+    some = fg.sample(build(name, field, w=w[4:]), (3, *shape[1:]), y[4:], solver, seed=1, first=4)
+    assert_close(some, whole[4:], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"w has [56] weights"):
+        fg.sample(build(name, field, w=w[:5]), (6, *shape[1:]), y[:6], solver, seed=1, batch_size=3)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @given(states())
 def test_a_sample_does_not_depend_on_its_batch(name: str, state) -> None:
@@ -234,8 +251,32 @@ def test_any_rule_nests_in_any_other(outer: str, path: str) -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in {"autoguidance", "classifier"} and not observes(n)])
 def test_a_field_without_conditions_is_refused(name: str) -> None:
     unconditional = fg.NetworkField(fg.networks.build("mlp", dim=2), fg.paths.build("linear"))
-    with pytest.raises(ValueError, match=r"takes no conditions|takes none"):
+    with pytest.raises(ValueError, match=r"takes no conditions|takes none|no conditions at all"):
         build(name, unconditional)
+
+
+class WithoutNull(Toy):
+    """A field that was trained under labels alone."""
+
+    needs_condition = True
+
+    def null(self, batch: int) -> None:
+        return None
+
+    def predict(self, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None) -> fg.paths.Prediction:
+        assert cond is not None, "asked without a label"
+        return super().predict(x, t, cond)
+
+
+@pytest.mark.parametrize(("name", "path"), [("independent_condition", "linear"), ("negative", "vp")])
+def test_rules_that_need_no_null_condition(name: str, path: str) -> None:
+    """The other condition is at hand, and none is ever asked for."""
+    with_null, without = Toy(fg.paths.build(path)), WithoutNull(fg.paths.build(path))
+    y, solver = torch.tensor([1, 2, 1]), fg.solvers.build("euler", steps=3)
+    drawn = [fg.sample(build(name, field, w=2.0), (3, 4), y, solver, seed=2) for field in (with_null, without)]
+    assert_close(*drawn)
+    with pytest.raises(ValueError, match="it predicts nothing without one"):
+        fg.sample(build(name, without, w=2.0), (3, 4), None, solver, seed=2)
 
 
 @pytest.mark.parametrize("name", WEIGHTED)

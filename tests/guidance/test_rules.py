@@ -333,3 +333,32 @@ def test_as_many_negative_conditions_and_weights_as_there_should_be() -> None:
         fg.guidance.build("negative", field, negative=[0, 1], w=2.0)(x, 0.5, y)
     with pytest.raises(ValueError, match="multi has 2 weights for 1 labels"):
         fg.guidance.build("multi", field, weights=[1.0, 2.0], w=2.0)(x, 0.5, y)
+
+
+@pytest.mark.parametrize("outer", ["interval", "rescale", "dynamic_threshold"])
+def test_a_velocity_of_zero_at_first_stays_so_within_other_rules(outer: str) -> None:
+    """Whichever way they ask for it; a batch may have times on both sides."""
+    field = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear"))
+    options = {"rescale": {"phi": 0.0}, "dynamic_threshold": {"bound": 100.0}}.get(outer, {"low": 0.0, "high": 0.5})
+    still = {"name": "cfg_zero_star", "zero_until": 0.2}
+    rule = fg.guidance.build(outer, field, w=3.0, rule=still, **options)
+    x, y = torch.randn(4, 2, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+    times = torch.tensor([0.1, 0.15, 0.3, 0.7], dtype=torch.float64)
+    together = rule(x, times, y).velocity
+    assert together[:2].abs().max() < 1e-12
+    assert together[2:].abs().min() > 1e-3
+    assert rule(x, 0.1, y).velocity.abs().max() < 1e-12
+    assert rule.with_conditional(x, times, y)[0].velocity[:2].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_as_many_steps_stand_still_as_are_asked_for(dtype: torch.dtype) -> None:
+    """K of n, however K / n and the times are rounded."""
+    field = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear"))
+    x, y = torch.randn(1, 2, dtype=dtype), torch.tensor([0])
+    for n in range(1, 60):
+        times = fg.solvers.build("euler", steps=n).times(field).to(dtype)
+        for k in range(n):
+            rule = fg.guidance.build("cfg_zero_star", field, w=3.0, zero_until=k / n)
+            still = [not rule.still(x, t).velocity.any() and bool(rule.early(t, y)) for t in times[:-1]]
+            assert still == [True] * k + [False] * (n - k), (n, k)

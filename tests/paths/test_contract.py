@@ -231,3 +231,49 @@ def test_a_prediction_is_of_known_kinds() -> None:
     x = torch.zeros(2, 2)
     with pytest.raises(ValueError, match="made of one or more of velocity, score, noise, data, v"):
         path.predict("x0", x, x, torch.tensor(0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [*((name, {}) for name in NAMES), *(("polynomial", {"n": n}) for n in (3.0, 5.0))]
+)
+def test_in_its_interval_a_prediction_tells_the_rest_in_float32(name: str, options: dict) -> None:
+    """To within a thousand roundings: noise tells the data, and data the noise."""
+    path = fg.paths.build(name, **options)
+    g = torch.Generator().manual_seed(0)
+    data, noise = torch.randn(2, 256, generator=g)
+    for kind, other in (("noise", "data"), ("data", "noise")):
+        for t in path.interval(kind):
+            truth = path.interpolate(data, noise, torch.tensor(t))
+            found = getattr(path.predict(kind, getattr(truth, kind), truth.x, torch.tensor(t)), other)
+            assert (found - getattr(truth, other)).abs().max() < 1.5e-3, (kind, t)
+
+
+def test_a_path_that_stands_still_is_named() -> None:
+    class Still(fg.paths.Path):
+        def alpha(self, t: torch.Tensor) -> torch.Tensor:
+            return t**2
+
+        def sigma(self, t: torch.Tensor) -> torch.Tensor:
+            return (1 - t) ** 2
+
+    field = fg.MixtureField(fg.oracle.ring(3), Still())
+    with pytest.raises(ValueError, match=r"Still\(\) does not turn from noise to data at t = 0: .* is 0 there"):
+        fg.sample(field, (2, 2))
+
+
+def test_paths_are_equal_if_their_options_are_whatever_those_are() -> None:
+    class Tabled(fg.paths.Path):
+        def __init__(self, table: object) -> None:
+            self.table = table
+
+        def alpha(self, t: torch.Tensor) -> torch.Tensor:
+            return t
+
+        def sigma(self, t: torch.Tensor) -> torch.Tensor:
+            return 1 - t
+
+    for one, other in (([1.0, 2.0], [1.0, 3.0]), (torch.ones(2, 2), torch.zeros(2, 2)), ({"a": [1]}, {"a": [2]})):
+        assert Tabled(one) == Tabled(type(one)(one) if not isinstance(one, torch.Tensor) else one.clone())
+        assert hash(Tabled(one)) == hash(Tabled(one))
+        assert Tabled(one) != Tabled(other)
+    assert fg.paths.build("linear") != 3
