@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from .. import guidance, metrics, solvers
-from ..digest import digest_of, digest_of_tensors
+from ..digest import digest_of, digest_of_module
 from ..fields import Field
 from ..metrics import Seen
 from ..options import check_options
@@ -165,7 +165,7 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
         "reference_num": len(real.train),
     }
     settings = {
-        "weights": digest_of_tensors(one.state_dict()),  # of all models that a rule is made of
+        "rule": digest_of_module(one),  # the weights of all models that it is made of, and what it has observed
         "features": features.digest,
         "reference": real.digest,
         **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size", "temperature")},

@@ -72,6 +72,10 @@ class Field(nn.Module, ABC):
         """The field that a run of a solver evaluates: itself, or a fresh copy with the state of this run."""
         return self
 
+    def for_rows(self, rows: slice, total: int) -> "Field":
+        """The field for some rows of a batch of ``total``: itself, or a copy with those of what it holds for each."""
+        return self
+
     def after_step(self, x: Tensor, step: int) -> Tensor:
         """The states to go on with after ``step`` steps, shape (B, *); asked for if ``between_steps``."""
         return x

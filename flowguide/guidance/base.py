@@ -8,7 +8,7 @@ from torch import Tensor
 from ..fields import Field, Run
 from ..paths import Kind, Prediction
 from ..registry import Registry
-from .weights import weight_of_run
+from .weights import Choose, of_rows, of_run, with_rows
 
 guidance = Registry("guidance rule", given=("field",))
 
@@ -25,7 +25,7 @@ class Guidance(Field):
         starts_at_reference: Whether w = 0 gives what it guides away from, the unconditional prediction for most.
         conditional_at_1: Whether w = 1 gives the conditional prediction.
         affine_in_w: Whether the prediction is a + b w at every (x, t, cond).
-        weighted_by: The attributes that are weights, of which there may be one per sample.
+        by_sample: The attributes of which there may be one per sample.
 
     Of these, ``starts_at_reference``, ``conditional_at_1`` and ``affine_in_w`` are claims that the tests hold every
     registered rule to; None claims nothing.
@@ -36,7 +36,7 @@ class Guidance(Field):
     starts_at_reference: bool | None = None
     conditional_at_1: bool | None = None
     affine_in_w: bool | None = None
-    weighted_by: tuple[str, ...] = ("w",)
+    by_sample: tuple[str, ...] = ("w",)
 
     def __init__(self, field: Field) -> None:
         super().__init__()
@@ -96,13 +96,19 @@ class Guidance(Field):
         return w * self.field.power if isinstance(w, float) and self.field.power is not None else None
 
     def for_run(self, run: Run) -> "Guidance":
-        parts = {name: part.for_run(run) for name, part in self.parts().items()}
-        weights = {name: weight_of_run(vars(self)[name], run) for name in self.weighted_by if name in vars(self)}
-        changed = {name: new for name, new in {**parts, **weights}.items() if new is not getattr(self, name)}
-        if not changed:
+        return self._renewed({name: part.for_run(run) for name, part in self.parts().items()}, of_run(run))
+
+    def for_rows(self, rows: slice, total: int) -> "Guidance":
+        parts = {name: part.for_rows(rows, total) for name, part in self.parts().items()}
+        return self._renewed(parts, of_rows(rows, total))
+
+    def _renewed(self, parts: dict[str, Field], choose: Choose) -> Self:
+        """The rule made of other fields, and of rows of what it holds per sample; itself if nothing is another."""
+        held = {name: with_rows(name, vars(self)[name], choose) for name in self.by_sample if name in vars(self)}
+        if all(new is getattr(self, name) for name, new in {**parts, **held}.items()):
             return self
         fresh = self.with_parts(parts)
-        vars(fresh).update(weights)
+        vars(fresh).update(held)
         return fresh
 
     def copy_for(self, run: Run) -> Self:

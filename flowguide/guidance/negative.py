@@ -47,6 +47,7 @@ class Negative(Pair):
         super().__init__(field, w, batched)
         self.negative = condition_of(field, negative)
         self.for_all = self.negative.shape == row_of(field)
+        self.by_sample = ("w",) if self.for_all else ("w", "negative")
 
     def check_field(self, field: Field) -> None:
         if not field.takes_conditions:

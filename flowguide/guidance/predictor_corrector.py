@@ -38,7 +38,7 @@ class PredictorCorrector(Pair):
     """
 
     conditional_at_1 = True
-    weighted_by = ("corrector",)
+    by_sample = ("corrector",)
     between_steps = True
     draws = True
 

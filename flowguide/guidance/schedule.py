@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..fields import Field, Run
+from ..fields import Field
 from ..paths import Prediction
 from .base import guidance
 from .modifier import Modifier
-from .weights import Schedule, Weight, as_weight, schedules, weight_of_run
+from .weights import Choose, Schedule, Weight, as_weight, schedules, with_rows
 
 
 class Scaled:
@@ -31,8 +31,9 @@ class Scaled:
         w = self.w(t) if isinstance(self.w, Schedule) and not isinstance(self.w, Tensor) else self.w
         return 1 + ((w.to(t) if isinstance(w, Tensor) else w) - 1) * self.shape(t)
 
-    def of_run(self, run: Run) -> "Scaled":
-        return Scaled(weight_of_run(self.w, run), self.shape)
+    def with_rows(self, name: str, choose: Choose) -> "Scaled":
+        """See :func:`.with_rows`."""
+        return Scaled(with_rows(name, self.w, choose), self.shape)
 
 
 @guidance.register("schedule")

@@ -77,20 +77,44 @@ def weight_at(w: float | Tensor | Schedule, t: Tensor, x: Tensor) -> float | Ten
     return value.to(x)
 
 
-def weight_of_run(w: float | Tensor | Schedule, run: Run) -> float | Tensor | Schedule:
-    """The weight for the samples of one run, of weights for all samples that are drawn with it, batch by batch.
+Choose: TypeAlias = Callable[[str, Tensor], Tensor]
 
-    Weights for just as many samples as the run has are taken to be theirs.
 
-    Raises:
-        ValueError: if there are weights for more samples than the run has, and none for one of them.
+def with_rows(name: str, held: Any, choose: Choose) -> Any:
+    """What a rule holds under a name, with the rows chosen of a tensor that has one per sample."""
+    if isinstance(held, Tensor) and held.ndim:
+        return choose(name, held)
+    return held.with_rows(name, choose) if hasattr(held, "with_rows") else held
+
+
+def of_rows(rows: slice, total: int) -> Choose:
+    """Chooses the rows of a batch of ``total``, from what has one for each.
+
+    What has more is kept: of a share of the samples, it is for all of them, and is chosen from by their numbers.
     """
-    if isinstance(getattr(w, "of_run", None), Callable):
-        return w.of_run(run)
-    if not isinstance(w, Tensor) or run.count is None or len(w) <= run.count:
-        return w
-    numbers = numbers_of(run.first, run.count, w.device)
-    last = int(numbers.max())
-    if last >= len(w):
-        raise ValueError(f"w has {len(w)} weights, and sample {last} is asked for: it needs one per sample")
-    return w[numbers]
+
+    def choose(name: str, values: Tensor) -> Tensor:
+        if len(values) < total:
+            raise ValueError(
+                f"{name} has {len(values)} values for {total} samples; it needs one per sample or one for all"
+            )
+        return values[rows] if len(values) == total else values
+
+    return choose
+
+
+def of_run(run: Run) -> Choose:
+    """Chooses the rows of the samples of a run, by their numbers, from what has more than the run has samples."""
+
+    def choose(name: str, values: Tensor) -> Tensor:
+        if run.count is None or len(values) <= run.count:
+            return values
+        numbers = numbers_of(run.first, run.count, values.device)
+        last = int(numbers.max())
+        if last >= len(values):
+            raise ValueError(
+                f"{name} has {len(values)} values, and sample {last} is asked for: it needs one per sample"
+            )
+        return values[numbers]
+
+    return choose

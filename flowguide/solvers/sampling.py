@@ -70,6 +70,6 @@ def sample(
                 x = start[rows].to(device=device, dtype=dtype)
             labels = None if cond is None else cond[rows]
             noise = seed if solver.stochastic or field.draws else None
-            batches.append(solver.solve(field, x, labels, seed=noise, first=these))
+            batches.append(solver.solve(field.for_rows(rows, shape[0]), x, labels, seed=noise, first=these))
             bar.update(count)
     return torch.cat(batches)

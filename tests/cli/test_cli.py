@@ -226,7 +226,7 @@ MISTAKES = [
         ["runs/moons holds a NetworkField, and option 'classifier' of classifier takes a Posterior"],
     ),
     (["sample", "runs/moons", "guidance=classifier", "guidance.classifier=3"], ["must be a Posterior, not 3"]),
-    (["sample", "runs/moons", "guidance.w=[1,2]"], ["w has 2 weights for 64 samples"]),
+    (["sample", "runs/moons", "guidance.w=[1,2]"], ["w has 2 values for 64 samples"]),
     (["sample", "runs/moons", "solver.steps=0"], ["at least 1 step, not 0"]),
     (["sample", "runs/moons", "solver.t_end=2"], ["inside [0, 1]", "got 0 to 2"]),
     (["sample", "runs/moons", "solver=euler", "solver.grid=foo"], ["unknown grid 'foo'"]),

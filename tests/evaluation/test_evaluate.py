@@ -44,6 +44,19 @@ def test_another_reference(moons: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "training data of spirals (100 samples)" in capsys.readouterr().out
 
 
+def test_a_point_is_of_what_a_file_of_observations_holds_now(moons: Path) -> None:
+    import numpy
+
+    words = ["evaluate", "runs/moons", *WORDS, "guidance=pigdm", "guidance.observation=mask", "guidance.observed=y.npy"]
+    found = []
+    for value in (0.5, 0.5, -0.5):
+        numpy.save("y.npy", numpy.full((2,), value, dtype=numpy.float32))
+        main([*words, "guidance.w=1", "solver.steps=2"])
+        found.append(json.loads((moons / "evaluation" / "quality.json").read_text())["rows"][0]["frechet_distance"])
+    assert found[0] == found[1] != found[2]
+    assert len(json.loads((moons / "evaluation" / "points.json").read_text())) == 2
+
+
 def test_samples_that_are_not_finite_are_named(moons: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
     import flowguide as fg
 

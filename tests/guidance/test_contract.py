@@ -111,8 +111,25 @@ def test_a_weight_per_sample_goes_with_its_sample_into_every_batch(name: str) ->
     # The weights of some samples alone, for them.
     some = fg.sample(build(name, field, w=w[4:]), (3, *shape[1:]), y[4:], solver, seed=1, first=4)
     assert_close(some, whole[4:], rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match=r"w has [56] weights"):
-        fg.sample(build(name, field, w=w[:5]), (6, *shape[1:]), y[:6], solver, seed=1, batch_size=3)
+    # Those of all samples, for a share of them.
+    share = fg.sample(rule, (3, *shape[1:]), y[4:], solver, seed=1, first=4, batch_size=2)
+    assert_close(share, whole[4:], rtol=1e-4, atol=1e-5)
+    for count in (3, 5):
+        with pytest.raises(ValueError, match=rf"(w|corrector) has {count} values for 6 samples"):
+            fg.sample(build(name, field, w=w[:count]), (6, *shape[1:]), y[:6], solver, seed=1, batch_size=3)
+    with pytest.raises(ValueError, match=r"(w|corrector) has 7 values, and there is a sample 8"):
+        fg.sample(rule, (3, *shape[1:]), y[4:], solver, seed=1, first=6)
+
+
+def test_a_negative_condition_per_sample_goes_with_its_sample() -> None:
+    field = fixed_state()[0]
+    y, negative = torch.tensor([1, 2, 1, 2, 1]), torch.tensor([0, 0, 2, 1, 0])
+    shape, solver = (5, field.mixture.dim), fg.solvers.build("euler", steps=3)
+    rule = fg.guidance.build("negative", field, w=2.0, negative=negative)
+    whole = fg.sample(rule, shape, y, solver, seed=1)
+    assert_close(fg.sample(rule, shape, y, solver, seed=1, batch_size=2), whole, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="negative has 2 values for 5 samples"):
+        fg.sample(fg.guidance.build("negative", field, w=2.0, negative=negative[:2]), shape, y, solver, batch_size=2)
 
 
 @pytest.mark.parametrize("name", NAMES)
