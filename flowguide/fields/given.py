@@ -48,8 +48,9 @@ class Given(Field):
             check_images(images, network.extra_channels)
         self.field, self.images = field, images
         self.path, self.shape = field.path, field.shape
-        self.num_classes = network.labels
-        self.needs_condition = network.labels is not None and not network.conditioning.null_label
+        self.num_classes = None if field.told == "never" else network.labels
+        always = field.told == "always" or not network.conditioning.null_label
+        self.needs_condition = network.labels is not None and always
         self._run: Run | None = None
         self._rows: Tensor | None = None
         self._encoded: dict[tuple[bool, int], tuple[Tensor | None, Encoded]] | None = None
@@ -68,7 +69,7 @@ class Given(Field):
         return self.field.network
 
     def null(self, batch: int) -> Tensor | None:
-        return self.field.network.conditioning.null(batch)
+        return self.field.network.conditioning.null(batch) if self.field.told == "sometimes" else None
 
     def conditions(self, given: Any = None, num: int = 1, num_classes: int | None = None) -> Tensor | None:
         return self.field.conditions(given, num, self.num_classes if num_classes is None else num_classes)
@@ -100,10 +101,10 @@ class Given(Field):
 
     def _join(self, cond: Tensor | None, batch: int) -> Encoded:
         """The images of the rows with their labels, or the null one, as the network has them."""
-        labels = self.null(batch) if cond is None else cond
-        if labels is None and self.needs_condition:
+        if cond is None and self.needs_condition:
             raise ValueError(f"{NO_NULL}, so it predicts nothing without one: pass cond, one per sample")
         network = self.field.network
+        labels = network.conditioning.null(batch) if cond is None else cond
         images = self._rows if self._run is not None else self.images
         if not isinstance(images, Tensor):
             raise ValueError("the images of this field are chosen for a run: sample it, or give it a tensor of images")

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..networks import Network
 from ..paths import Output, Path
-from .network_field import Clock, ClockName, NetworkField
+from .network_field import Clock, ClockName, NetworkField, Told
 
 Decode = Callable[[Tensor], Tensor]
 
@@ -21,7 +21,7 @@ class LatentField(NetworkField):
         images = field.decode(latents)
 
     Args:
-        network, path, predicts, sigma_data, clock: As for :class:`.NetworkField`.
+        network, path, predicts, sigma_data, clock, told: As for :class:`.NetworkField`.
         decoder: From latents as the network knows them, shape (B, *), to images in [-1, 1]: the ``Decoder`` of a folder
             of latents, or any function.
     """
@@ -35,8 +35,9 @@ class LatentField(NetworkField):
         *,
         decoder: Decode,
         clock: Clock | ClockName | None = None,
+        told: Told = "sometimes",
     ) -> None:
-        super().__init__(network, path, predicts, sigma_data, clock=clock)
+        super().__init__(network, path, predicts, sigma_data, clock=clock, told=told)
         self.decoder = decoder
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -4,18 +4,19 @@ import copy
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..networks import Encoded, Network
 from ..paths import OUTPUTS, Output, Path, Prediction
-from .base import Field, check_labels
+from .base import NO_NULL, Field, check_labels
 from .run import Run
 
 Clock = Callable[[Tensor], Tensor]
 ClockName = Literal["timestep", "edm"]
+Told = Literal["sometimes", "always", "never"]
 Asks = Callable[[Any, int, int | None], Tensor | None]
 
 _SIGMA_DATA = 0.5  # EDM's
@@ -34,6 +35,8 @@ class NetworkField(Field):
         clock: What the network is told of the time, from t to a tensor of its shape; None for t itself. Published
             networks of discrete schedules take "timestep", the ``path.timestep`` of the path ddpm, and those of EDM
             "edm", which is log(sigma / alpha) / 4, on paths where no scale is 0 at an end.
+        told: How often it was told conditions while it was trained: "sometimes"; "always", so that it was never without
+            one, and its null condition means nothing; or "never", so that conditions mean nothing.
 
     Attributes:
         asks: Makes conditions of a user's words, as :meth:`conditions` does; None if nobody has told it how.
@@ -49,8 +52,11 @@ class NetworkField(Field):
         sigma_data: float | None = None,
         *,
         clock: Clock | ClockName | None = None,
+        told: Told = "sometimes",
     ) -> None:
         super().__init__()
+        if told not in get_args(Told):
+            raise ValueError(f"a network was told conditions {', '.join(get_args(Told))}, not {told!r}")
         if predicts not in OUTPUTS:
             raise ValueError(f"a network predicts one of {', '.join(OUTPUTS)}, not {predicts!r}")
         if not isinstance(network, Network):
@@ -67,8 +73,9 @@ class NetworkField(Field):
         self.predicts = predicts
         self.sigma_data = _SIGMA_DATA if predicts == "edm" and sigma_data is None else sigma_data
         self.clock = as_clock(clock, path)
-        self.num_classes = network.num_classes
-        self.needs_condition = network.needs_condition
+        self.told = told
+        self.num_classes = None if told == "never" else network.num_classes
+        self.needs_condition = network.needs_condition or (told == "always" and network.null(1) is not None)
         self._interval = path.interval(predicts)
         self._encoded: dict[int, tuple[Tensor, Tensor | Encoded]] | None = None
         self._nulls: dict[int, Tensor] = {}
@@ -82,7 +89,7 @@ class NetworkField(Field):
         return self._interval[1]
 
     def null(self, batch: int) -> Tensor | None:
-        return self.network.null(batch)
+        return self.network.null(batch) if self.told == "sometimes" else None
 
     def conditions(self, given: Any = None, num: int = 1, num_classes: int | None = None) -> Tensor | None:
         if self.asks is None:
@@ -122,6 +129,8 @@ class NetworkField(Field):
         return Prediction.from_edm(c, x, self._output(x / c.spread(self.sigma_data), t, cond), self.sigma_data)
 
     def _output(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        if cond is None and self.needs_condition:
+            raise ValueError(f"{NO_NULL}, so it predicts nothing without one: pass cond, one per sample")
         try:
             return self.network(x, t if self.clock is None else self.clock(t), self.encode(cond, len(x)))
         except IndexError:

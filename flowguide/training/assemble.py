@@ -10,6 +10,7 @@ from torch import nn
 
 from .. import conditioners, data, networks, paths
 from ..fields import Field, Given, LatentField, NetworkField, NetworkPosterior
+from ..fields.network_field import Told
 from . import checkpoint
 from .averaging import averaged
 from .conditions import Asking
@@ -82,6 +83,10 @@ def _check_told(config: TrainConfig, told: Mapping[str, Any]) -> None:
             )
 
 
+# A label that is never dropped leaves the null one untrained, and one that always is all others.
+_TOLD: dict[Any, Told] = {0: "always", 1: "never"}
+
+
 def build_model(config: TrainConfig) -> nn.Module:
     """The model that a configuration describes, with new weights.
 
@@ -106,7 +111,8 @@ def build_model(config: TrainConfig) -> nn.Module:
         return NetworkPosterior(network, path, config.shown or "guess", clock=config.clock)
     decoder = decoder_of(config)
     kind, options = (NetworkField, {}) if decoder is None else (LatentField, {"decoder": decoder})
-    field = kind(network, path, config.predicts, config.sigma_data, clock=config.clock, **options)
+    told = _TOLD.get(config.objective.get("label_dropout"), "sometimes")
+    field = kind(network, path, config.predicts, config.sigma_data, clock=config.clock, told=told, **options)
     field.shape = None if config.shape is None else tuple(config.shape)
     return field
 

@@ -120,6 +120,16 @@ def test_a_network_without_a_null_label_needs_one() -> None:
         fg.guidance.build("cfg", told)
 
 
+def test_labels_that_were_never_dropped_or_always() -> None:
+    network_, path = network(), fg.paths.build("linear")
+    always, never = (Given(fg.NetworkField(network_, path, told=told), IMAGES) for told in ("always", "never"))
+    assert torch.equal(always(X, T, Y).velocity, Given(fg.NetworkField(network_, path), IMAGES)(X, T, Y).velocity)
+    with pytest.raises(ValueError, match="pass cond, one per sample"):
+        always(X, T)
+    assert not never.takes_conditions
+    assert torch.equal(never(X, T).velocity, Given(fg.NetworkField(network_, path), IMAGES)(X, T).velocity)
+
+
 @settings(deadline=None, max_examples=20)
 @given(mask=st.lists(st.booleans(), min_size=5, max_size=5))
 def test_a_label_that_is_dropped_leaves_its_image(mask: list[bool]) -> None:

@@ -73,3 +73,23 @@ def test_an_unconditional_network_takes_no_conditions() -> None:
 def test_an_unknown_kind() -> None:
     with pytest.raises(ValueError, match="one of velocity, score, noise, data, v, edm, not 'eps'"):
         model(predicts="eps")
+
+
+def test_what_was_never_learnt_is_not_asked_for() -> None:
+    """Told of conditions always, it knows nothing without one; told never, it takes none."""
+    network, path = model().network, fg.paths.build("linear")
+    x, y = torch.randn(4, 2), torch.tensor([0, 1, 2, 0])
+    always, never = (fg.NetworkField(network, path, told=told) for told in ("always", "never"))
+    assert (always.num_classes, always.needs_condition, always.null(2)) == (3, True, None)
+    assert torch.equal(always(x, 0.5, y).velocity, fg.NetworkField(network, path)(x, 0.5, y).velocity)
+    with pytest.raises(ValueError, match="has no null one, so it predicts nothing without one"):
+        always(x, 0.5)
+    with pytest.raises(ValueError, match="cfg needs a field with a null condition, and this one was trained without"):
+        fg.guidance.build("cfg", always)
+    assert (never.num_classes, never.needs_condition, never.takes_conditions) == (None, False, False)
+    assert torch.equal(never(x, 0.5).velocity, fg.NetworkField(network, path)(x, 0.5).velocity)
+    with pytest.raises(ValueError, match="this field takes no conditions; pass cond=None"):
+        fg.sample(never, (4, 2), y)
+    assert never.drop(y, torch.ones(4, dtype=torch.bool)).tolist() == [3, 3, 3, 3], "as in training"
+    with pytest.raises(ValueError, match="was told conditions sometimes, always, never, not 'often'"):
+        fg.NetworkField(network, path, told="often")

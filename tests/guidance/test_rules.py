@@ -356,9 +356,9 @@ def test_as_many_steps_stand_still_as_are_asked_for(dtype: torch.dtype) -> None:
     """K of n, however K / n and the times are rounded."""
     field = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear"))
     x, y = torch.randn(1, 2, dtype=dtype), torch.tensor([0])
-    for n in range(1, 60):
-        times = fg.solvers.build("euler", steps=n).times(field).to(dtype)
+    for n in (5, 12, 25, 49):
+        times = fg.solvers.build("euler", steps=n).times(field).to(dtype)[:-1]
         for k in range(n):
             rule = fg.guidance.build("cfg_zero_star", field, w=3.0, zero_until=k / n)
-            still = [not rule.still(x, t).velocity.any() and bool(rule.early(t, y)) for t in times[:-1]]
-            assert still == [True] * k + [False] * (n - k), (n, k)
+            still = rule(x.expand(n, 2), times, y.expand(n)).velocity == 0
+            assert still.all(1).tolist() == [True] * k + [False] * (n - k), (n, k)

@@ -140,3 +140,15 @@ def test_a_weak_model_of_another_shape_is_refused(tmp_path: Path) -> None:
     fg.sample(fg.guidance.build("autoguidance", strong, weak=weak, w=2.0), (4, 2), torch.arange(4) % 2)
     with pytest.raises(ValueError, match="the weak model has"):
         fg.guidance.build("autoguidance", strong, weak=other)
+
+
+@pytest.mark.parametrize(("dropout", "needs", "takes"), [(0, True, True), (0.1, False, True), (1.0, False, False)])
+def test_a_run_knows_what_it_was_never_told(dropout: float, needs: bool, takes: bool, tmp_path: Path) -> None:
+    """Labels that were never dropped leave the null one untrained, and labels that always were, all others."""
+    run = tmp_path / "run"
+    fg.training.train(
+        {**settings("mlp", "cfm"), "objective": {"name": "cfm", "label_dropout": dropout}}, run, show=False
+    )
+    field = fg.load(run, device="cpu")
+    assert (field.needs_condition, field.takes_conditions) == (needs, takes)
+    assert field.network.null(3) is not None, "the network itself has one"
