@@ -112,9 +112,7 @@ def of_run(run: Run) -> Choose:
         numbers = numbers_of(run.first, run.count, values.device)
         last = int(numbers.max())
         if last >= len(values):
-            raise ValueError(
-                f"{name} has {len(values)} values, and sample {last} is asked for: it needs one per sample"
-            )
+            raise ValueError(f"{name} has {len(values)} values, and there is a sample {last}: it needs one per sample")
         return values[numbers]
 
     return choose
