@@ -62,6 +62,8 @@ class Stage:
     def num_classes(self) -> int | None:
         """Of the labels it is asked for."""
         network = self.plain.network
+        if self.plain.told == "never":
+            return None
         return network.labels if network.extra_channels else network.num_classes
 
     @property

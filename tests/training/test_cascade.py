@@ -38,6 +38,8 @@ RECIPES = {
     "sr4": recipe(conditioner=super_resolution(4)),
     "clean": recipe(conditioner=super_resolution(augmentation=None)),
     "dit": recipe(conditioner=super_resolution(), network=DIT),
+    "never": recipe(conditioner=super_resolution(), objective={"name": "cfm", "label_dropout": 1.0}),
+    "always": recipe(conditioner=super_resolution(), objective={"name": "cfm", "label_dropout": 0.0}),
     "four": recipe(data={**GLYPHS, "letters": "ABCD"}, conditioner=super_resolution()),
 }
 
@@ -88,6 +90,16 @@ def test_each_stage_is_shown_what_the_one_before_it_made(run: Callable[[str], st
         u = [sr(x, t, cond).velocity for cond in (null, y)]
         x = x + 0.5 * (2 * u[1] - u[0])
     torch.testing.assert_close(large, x, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("second", ["never", "always"])
+def test_a_stage_that_was_never_told_labels_or_never_without(run: Callable[[str], str], second: str) -> None:
+    """It is sampled without guidance, and without labels if it knows none; guidance says what is missing."""
+    nodes = [run("base"), {"run": run(second), "guidance": None}]
+    made = cascade(load_stages(nodes, {"name": "cfg", "w": 2.0}, EULER, device="cpu"), 3, LABELS[:3])[-1]
+    assert made.isfinite().all()
+    with pytest.raises(ValueError, match="cfg needs a field with a null condition"):
+        cascade(stages(run, "base", second), 3, LABELS[:3])
 
 
 def test_a_sample_is_the_same_in_every_batch_and_on_every_rank(run: Callable[[str], str]) -> None:
