@@ -18,6 +18,7 @@ An explicit Runge-Kutta method needs its tableau only: see ``runge_kutta.py``.
 from ..registry import import_siblings
 from .base import Solver
 from .base import solvers as registry
+from .diffusions import Diffusion, diffusions
 from .grids import Grid, grids
 from .optimized import optimize_grid
 from .runge_kutta import RungeKutta
@@ -25,6 +26,9 @@ from .sampling import sample
 
 register, build, names = registry.register, registry.build, registry.names
 
-__all__ = ["Grid", "RungeKutta", "Solver", "build", "grids", "names", "optimize_grid", "register", "registry", "sample"]
+__all__ = [
+    "Diffusion", "Grid", "RungeKutta", "Solver", "build", "diffusions", "grids", "names", "optimize_grid", "register",
+    "registry", "sample",
+]  # fmt: skip
 
 import_siblings(__name__)

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..paths import Path
 from . import coordinates as systems
 from .base import solvers
-from .multistep import Multistep
+from .multistep import Multistep, order_in_pec
 from .runge_kutta import RK3
 
 
@@ -80,8 +80,8 @@ class PEC(Adams):
         steps, grid, t_start, t_end: As for every solver.
         coordinates: Name of the coordinates.
 
-    The order of convergence is 2 for one predicting slope and 3 for more: the first step has no history. At the step
-    counts in use its share of the error is small, and the error falls like that of the orders predictor + 1.
+    The order of convergence is 2 where one slope predicts or corrects and 3 else: the first step has no history. At the
+    step counts in use its share of the error is small, and the error falls like that of the orders predictor + 1.
     """
 
     def __init__(
@@ -100,4 +100,4 @@ class PEC(Adams):
             raise ValueError(f"pec needs predictor in [1, 5] and corrector in [1, 6], not {predictor} and {corrector}")
         self.predictor = predictor
         self.corrector = corrector
-        self.order = 2 if predictor < 2 else 3
+        self.order = order_in_pec(predictor, corrector)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..fields import Field
 from .base import solvers
-from .diffusions import pull
 from .sde import SDE, drift
 from .wiener import Wiener
 
@@ -25,7 +24,7 @@ class TorchSDE(SDE):
 
     Args:
         method: euler, milstein, srk (strong order 1.5); heun, midpoint, reversible_heun, euler_heun.
-        diffusion, steps, grid, t_start, t_end: As for every SDE solver.
+        diffusion, steps, grid, t_start, t_end, score_scale, noise_scale: As for every SDE solver.
     Source: Li et al. (2020), arXiv 2001.01328, and its code.
     """
 
@@ -39,20 +38,21 @@ class TorchSDE(SDE):
         grid: str | Mapping[str, Any] = "uniform",
         t_start: float | None = None,
         t_end: float | None = None,
+        score_scale: float = 1.0,
+        noise_scale: float = 1.0,
     ) -> None:
-        super().__init__(diffusion, steps, grid, t_start, t_end)
+        super().__init__(diffusion, steps, grid, t_start, t_end, score_scale, noise_scale)
         self.method = method
         self.strong_order = _STRONG.get(method, 1.0)
-        self._evaluations: int | None = None
+        self._of_a_step: int | None = None  # evaluations, the same for all
 
     @property
     def evaluations(self) -> int | None:
-        return self._evaluations
+        return None if self._of_a_step is None else self.steps * self._of_a_step
 
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor, noise: Wiener) -> Iterator[Tensor]:
         import torchsde
 
-        self._evaluations = 0
         solver = self
 
         class Problem(torch.nn.Module):
@@ -60,17 +60,18 @@ class TorchSDE(SDE):
             sde_type = "ito" if solver.method in _ITO else "stratonovich"
 
             def f(self, t: Tensor, y: Tensor) -> Tensor:
-                solver._evaluations += 1
-                k = pull(solver.diffusion, field.path, t.double()).item()
+                solver._of_a_step += 1
+                k = solver.pull(field.path, t.double()).item()
                 return drift(field, y.reshape(x.shape), t.to(x), cond, k).flatten(1)
 
             def g(self, t: Tensor, y: Tensor) -> Tensor:
-                return solver.diffusion(field.path, t.double()).to(y).expand_as(y)
+                return solver.noise(field.path, t.double()).to(y).expand_as(y)
 
         problem, y = Problem(), x.flatten(1)
         for n, span in enumerate(pairwise(times)):
             # A run for each step: torchsde has no uneven grids, and asks for noise by time.
             ts, h = torch.stack(span).to(x.device), (span[1] - span[0]).item()
+            self._of_a_step = 0
             y = torchsde.sdeint(problem, y, ts, bm=_Increment(noise, n, y, h), method=self.method, dt=h)[-1].to(x)
             yield y.reshape(x.shape)
 

@@ -6,7 +6,7 @@ integrates :math:`dX = [u + \tfrac12 g_t^2 s]\,dt + g_t\,dW` with the score s, w
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -58,12 +58,23 @@ class Solver(ABC):
     @property
     @abstractmethod
     def evaluations(self) -> int | None:
-        """Field evaluations of one run; for adaptive solvers, of the last run, None before it."""
+        """Field evaluations of one run. Where they depend on the field, those of the last run; before it the most that
+        there may be, or None if that is not known, as for adaptive solvers."""
 
     @property
     def stochastic(self) -> bool:
         """Whether it draws noise, and so needs a seed."""
         return self.strong_order is not None
+
+    @property
+    def identity(self) -> tuple:
+        """What it is apart from where its steps are, hashable: the same for two of a class with equal options.
+
+        Its attributes but private ones, as for paths.
+        """
+        where = {"grid", "t_start", "t_end"}
+        own = {name: value for name, value in vars(self).items() if name not in where and not name.startswith("_")}
+        return type(self), *((name, v if isinstance(v, Hashable) else repr(v)) for name, v in sorted(own.items()))
 
     @abstractmethod
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor) -> Iterator[Tensor]:

@@ -17,9 +17,10 @@ noise      :math:`\alpha`                         :math:`\sigma / \alpha`       
 =========  =====================================  =============================  ===============================
 
 All but the first see only the ratio of alpha to sigma, so that a solver that works in them takes the same samples on
-every path. Straight coordinates turn any path into the linear one; a method of order 1 in any of these four is DDIM.
-What is called an exponential integrator elsewhere is an ordinary integrator in data or noise coordinates, whose clocks
-are infinite where :math:`\sigma = 0` and where :math:`\alpha = 0`; straight and polar ones are finite throughout.
+every path. Straight coordinates turn any path into the linear one. Euler's method is DDIM in straight, data and noise
+coordinates; in polar ones it is another. What is called an exponential integrator elsewhere is an ordinary integrator
+in data or noise coordinates, whose clocks are infinite where :math:`\sigma = 0` and where :math:`\alpha = 0`; straight
+and polar ones are finite throughout.
 
 Sources: Karras et al. (2022), arXiv 2206.00364, section 3 (noise); Lu et al. (2022), arXiv 2211.01095, Eq. 8 (data);
 Salimans & Ho (2022), arXiv 2202.00512, appendix D (polar).
@@ -38,7 +39,13 @@ registry = Registry("coordinates")
 
 
 class Coordinates(ABC):
-    """One row of the table above. Times are float64 and of any shape; states are as everywhere."""
+    """One row of the table above, equal to others of that row. Times are float64 of any shape; states as everywhere."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
 
     @abstractmethod
     def scale(self, path: Path, t: Tensor) -> Tensor:

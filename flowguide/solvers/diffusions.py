@@ -8,10 +8,12 @@ has the marginals of the ODE, which is :math:`g = 0`: the noise is undone on ave
 reverse of the forward process of the path, :math:`g^2 = 2 \sigma (\dot\alpha\sigma - \alpha\dot\sigma) / \alpha`, which
 is beta for the VP-SDE.
 
-To add one, subclass :class:`Diffusion` and register it in ``fg.solvers.diffusions``.
+To add one, subclass :class:`Diffusion` and register it with ``@fg.solvers.diffusions.register("mine")``.
 
 Sources: Song et al. (2021), arXiv 2011.13456, Eq. 6; Albergo, Boffi & Vanden-Eijnden (2023), arXiv 2303.08797, theorem
-2.3; Ma et al. (2024), arXiv 2401.08740, table 2, whose w is this g^2.
+2.3; Ma et al. (2024), arXiv 2401.08740 (SiT), whose w is this g^2. There sigma and :math:`\sin^2 \pi t` are choices of
+w, and in the code that goes with it, 1 - t among them, of g^2 / 2; here ``sigma``, ``bump`` and ``linear`` set g itself
+to them. The same as in that code are ``matched``, and ``decreasing`` with the scale :math:`\sqrt 2`.
 """
 
 import math
@@ -126,4 +128,5 @@ class Bump(Diffusion):
     """g = scale * sin^2(pi t): none at either end."""
 
     def shape(self, path: Path, t: Tensor) -> Tensor:
-        return torch.sin(math.pi * t) ** 2
+        # By the double angle, since sin(pi) is not 0 in floating point: the interval is to hold both ends.
+        return (2 * torch.sin(math.pi / 2 * t) * torch.sin(math.pi / 2 * (1 - t))) ** 2

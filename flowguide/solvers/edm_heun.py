@@ -10,7 +10,8 @@ In the state :math:`x / \alpha` and the noise level :math:`\rho = \sigma / \alph
     y_{next} = \hat y + \tfrac12 (\rho' - \hat\rho) \left[ \hat\varepsilon(\hat y, \hat\rho)
         + \hat\varepsilon(y', \rho') \right].
 
-The last step is Euler's. A step from where there is no signal is Heun's in straight coordinates.
+A step to where there is no noise, the last one on some paths, is Euler's; one from where there is no signal is Heun's
+in straight coordinates.
 
 Source: Karras et al. (2022), arXiv 2206.00364, algorithm 2.
 """
@@ -23,7 +24,6 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
-from ..paths import Path
 from .base import Solver, solvers
 from .coordinates import STRAIGHT, Noise
 from .runge_kutta import Euler, Heun, Step, advance, take
@@ -34,7 +34,7 @@ _NOISE = Noise()
 
 @solvers.register("edm_heun")
 class EDMHeun(Solver):
-    """EDM's sampler: order 2, two evaluations per step but for the last, which is Euler's.
+    """EDM's sampler: order 2, two evaluations per step, or one where it ends without noise.
 
     Args:
         churn: S_churn >= 0: how much noise is exchanged in all; 0 is the ODE.
@@ -43,10 +43,13 @@ class EDMHeun(Solver):
         steps, t_start, t_end: As for every solver.
         grid: EDM's own by default.
 
-    The level is never raised above that of the first time.
+    The level is never raised above that of the time from which the whole run sets out, so that a step is the same
+    whether it is taken in a run or by itself. Where a run ends is known after it: before the first one, ``evaluations``
+    is the most that it may be.
     """
 
     order = 2
+    _spared = 0  # evaluations, by Euler's step at the end of the last run
 
     def __init__(
         self,
@@ -74,18 +77,20 @@ class EDMHeun(Solver):
 
     @property
     def evaluations(self) -> int:
-        return 2 * self.steps - 1
+        return 2 * self.steps - self._spared
 
     def states(
         self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor, noise: Wiener | None = None
     ) -> Iterator[Tensor]:
         path = field.path
-        begin, stds = self._raised(path, times)
+        begin, stds = self._raised(field, times)
         ratios = (path.alpha(begin) / path.alpha(times[:-1])).nan_to_num(1.0).tolist()
         stds = (path.alpha(begin) * stds).tolist()
+        self._spared = int(path.sigma(times[-1]) == 0)
+        heun = len(begin) - self._spared
         plan: list[Step] = [
-            *Heun.plan(path, begin[:-1], times[1:-1], _NOISE, x),
-            *Euler.plan(path, begin[-1:], times[-1:], STRAIGHT, x),
+            *Heun.plan(path, begin[:heun], times[1 : heun + 1], _NOISE, x),
+            *Euler.plan(path, begin[heun:], times[heun + 1 :], STRAIGHT, x),
         ]
         for n, (t, step) in enumerate(zip(begin.to(x), plan, strict=True)):
             if stds[n]:
@@ -93,11 +98,14 @@ class EDMHeun(Solver):
             x = take(step, field, x, cond, step.coordinates.slope(field(x, t, cond), step.numbers))
             yield x
 
-    def _raised(self, path: Path, times: Tensor) -> tuple[Tensor, Tensor]:
+    def _raised(self, field: Field, times: Tensor) -> tuple[Tensor, Tensor]:
         """Times from which the steps set out, and the deviation of the noise that leads there, of x / alpha."""
+        path = field.path
         level = torch.exp(-path.half_log_snr(times[:-1]))
+        ceiling = torch.exp(-path.half_log_snr(times.new_tensor(self.span(field)[0])))
         gamma = min(self.churn / self.steps, math.sqrt(2) - 1)
-        churned = (level >= self.churn_min) & (level <= self.churn_max) & (level <= level[0] / (1 + gamma))
+        churned = (level >= self.churn_min) & (level <= self.churn_max) & (level <= ceiling / (1 + gamma))
+        churned &= level.isfinite()  # what is all noise cannot be given more
         if not gamma or not churned.any():
             return times[:-1], torch.zeros_like(level)
         raised = torch.where(churned, level * (1 + gamma), level)

@@ -11,7 +11,9 @@ the data prediction. With :math:`\lambda = \log \alpha / \sigma`, a step of leng
 
 and the methods differ in how they interpolate the data prediction. The constant one gives DDIM for :math:`\eta = 0` and
 DDPM's ancestral sampling for :math:`\eta = 1`. Where log-SNR is infinite, at the very ends of some paths, a step has
-order 1.
+order 1. A step may also be many times as long in log-SNR as those before it, as the last of a uniform grid is on the
+path ``vp``, whose sigma is small at the end and not 0. Only slopes between which no step is below half its length serve
+it: on a grid that is smooth in log-SNR that is all of them, once there are enough steps.
 
 Sources: Song, Meng & Ermon (2020), arXiv 2010.02502, Eq. 12 (DDIM); Lu et al. (2022), arXiv 2211.01095, algorithm 2
 (DPM-Solver++); Zhao et al. (2023), arXiv 2302.04867 (UniPC); Xue et al. (2023), arXiv 2309.05019 (SA-Solver).
@@ -27,13 +29,14 @@ from torch import Tensor
 from ..paths import Path
 from .base import solvers
 from .coordinates import Data
-from .multistep import Multistep
+from .multistep import Multistep, order_in_pec
 
 
 class Exponential(Multistep):
     """What they share; eta = 0 unless a subclass lets it be set."""
 
     coordinates = Data()
+    reach = 2.0
     eta = 0.0
 
     def variable(self, path: Path, times: Tensor) -> Tensor:
@@ -195,8 +198,8 @@ class StochasticAdams(Exponential):
         self.eta = check_eta(eta)
         self.predictor = predictor
         self.corrector = corrector
-        self.order = min(predictor + 1, 3) if corrector else predictor
         self.strong_order = 1.0 if eta else None
+        self.order = order_in_pec(predictor, corrector) if corrector else min(predictor, 2) if eta else predictor
 
 
 def check_eta(eta: float) -> float:

@@ -115,7 +115,7 @@ class _Ratio(Grid):
 
 @grids.register("log_snr")
 class LogSNR(_Ratio):
-    """Steps of equal length in log-SNR (Lu et al., 2022, arXiv 2206.00927, section 3.4)."""
+    """Steps of equal length in log-SNR (Lu et al., 2022, arXiv 2206.00927)."""
 
     def between(self, high: float, low: float, share: Tensor) -> Tensor:
         return high + (low - high) * share
@@ -145,9 +145,13 @@ class Karras(_Ratio):
 class Shifted(Grid):
     r"""Uniform in the straightened time u, bent by a power and a shift.
 
-    With v going from 1 to 0 in equal steps, :math:`u = u_{start} \cdot c v^p / (1 + (c - 1) v^p)`. The shift is that of
-    Stable Diffusion 3, :math:`c = \sqrt{\text{pixels} / \text{pixels where } c = 1}`: more steps near the noise for
-    c > 1. The power puts more of them near the data for p > 1.
+    With v going from 1 to 0 in equal steps,
+
+    .. math:: u = u_{end} + (u_{start} - u_{end}) \frac{c v^p}{1 + (c - 1) v^p}.
+
+    The shift is that of Stable Diffusion 3 (where :math:`u_{end} = 0`), there
+    :math:`c = \sqrt{\text{pixels} / \text{pixels where } c = 1}`: more steps near the noise for c > 1. The power puts
+    more of them near the data for p > 1.
 
     Args:
         shift: c, > 0.

@@ -26,7 +26,7 @@ class Langevin(Solver):
     """Predictor-corrector: a solver's step, then Langevin steps that need one evaluation each.
 
     Args:
-        predictor: A solver of single steps: its name, or name and options; steps and grid are set here.
+        predictor: A solver of single steps: its name, or name and options; where its steps are is set here.
         corrections: Langevin steps after each step, at least 1.
         snr: r, the ratio of the step to the noise, > 0.
         steps, grid, t_start, t_end: As for every solver.
@@ -48,7 +48,11 @@ class Langevin(Solver):
     ) -> None:
         super().__init__(steps, grid, t_start, t_end)
         node = {"name": predictor} if isinstance(predictor, str) else predictor
-        self.predictor: Solver = solvers.build_from(node, steps=1)
+        mine = {"steps": steps, "t_start": t_start, "t_end": t_end}
+        for name in (*mine, "grid"):
+            if name in node:
+                raise ValueError(f"langevin says where its predictor steps: give {name} to langevin itself")
+        self.predictor: Solver = solvers.build_from(node, **mine)
         if self.predictor.remembers:
             raise ValueError(f"langevin needs a predictor that steps without a history; {node['name']} has one")
         if self.predictor.evaluations is None or isinstance(self.predictor, Langevin):
@@ -65,7 +69,7 @@ class Langevin(Solver):
     @property
     def evaluations(self) -> int:
         assert self.predictor.evaluations is not None
-        return self.steps * (self.predictor.evaluations + self.corrections)
+        return self.predictor.evaluations + self.steps * self.corrections
 
     def interval(self, field: Field) -> tuple[float, float]:
         return self.predictor.interval(field)

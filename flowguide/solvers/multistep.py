@@ -54,6 +54,19 @@ class Step(NamedTuple):
     corrector: list[float]
 
 
+def order_in_pec(predictor: float, corrector: int) -> int:
+    """The order of convergence of a method that starts by itself and corrects: 3 at most, for its first step."""
+    return min(math.floor(predictor) + 1, corrector + 1, 3)
+
+
+def near(lengths: list[float], step: int, most: int, reach: float) -> int:
+    """How many slopes, ``most`` or fewer, serve a step: it is at most ``reach`` times as long as any between them."""
+    count = min(most, 1)
+    while count < most and lengths[step] <= reach * lengths[step - count]:
+        count += 1
+    return count
+
+
 class Multistep(Solver):
     """A linear multistep method; a subclass says in which coordinates, of which orders, with which polynomials.
 
@@ -62,13 +75,16 @@ class Multistep(Solver):
         predictor: Number of past slopes that the predictor uses, k; 2.3 is 3 in the first 30 % of the steps, then 2.
         corrector: Number of past slopes that the corrector uses, beside the new one; 0 for no corrector.
         starter: Runge-Kutta method of the first k - 2 steps. The step after them has order k - 1, and so the local
-            error of the method as a whole. A method with a corrector starts by itself.
+            error of the method as a whole. A method with a corrector, or with noise, starts by itself.
+        reach: How many times as long as the steps between its slopes a step may be; fewer slopes serve a longer one, as
+            a polynomial says nothing of what lies much farther off than its nodes lie apart.
     """
 
     coordinates: Coordinates
     predictor: float
     corrector: int = 0
     starter: type[RungeKutta] = Heun
+    reach: float = math.inf
     _plan: tuple[Tensor, Path, list[Step]] | None = None
 
     def variable(self, path: Path, times: Tensor) -> Tensor:
@@ -112,7 +128,7 @@ class Multistep(Solver):
 
     @property
     def remembers(self) -> bool:
-        return max(math.ceil(self.predictor), self.corrector) > 1
+        return self.predictor > 1 or self.corrector > 0  # a correction is made at the next step's evaluation
 
     @property
     def evaluations(self) -> int:
@@ -120,7 +136,8 @@ class Multistep(Solver):
 
     @property
     def _starts(self) -> int:
-        return 0 if self.corrector else min(max(math.ceil(self.predictor) - 2, 0), self.steps)
+        alone = self.corrector or self.stochastic
+        return 0 if alone else min(max(math.ceil(self.predictor) - 2, 0), self.steps)
 
     def plan(self, path: Path, times: Tensor) -> list[Step]:
         """All steps in numbers; those of the last run if they are the same."""
@@ -142,7 +159,9 @@ class Multistep(Solver):
         finite = variable.isfinite()
         first = int(not finite[0])
         rows: list[list[float]] = [[] if new else [total] for total in totals.tolist()]  # all that infinity allows
+        lengths = variable.diff().abs().tolist()
         counts = [min(k, n + 1 - first) if finite[n] and finite[n + 1] else 0 for n, k in enumerate(past)]
+        counts = [near(lengths, n, count, self.reach) for n, count in enumerate(counts)]
         for count in range(1, max(counts, default=0) + 1):
             steps = torch.tensor([n for n, c in enumerate(counts) if c == count], dtype=torch.int64)
             if len(steps):

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..fields import Field, MixtureField
+from ..fields import Field, MixtureField, Run
 from ..fields.oracle import GaussianMixture
 from ..paths import Path, Prediction
 from ..randomness import normal, uniform
@@ -51,7 +51,8 @@ def optimize_grid(
 
     Args:
         solver: An ODE solver with the steps, t_start and t_end that it is to be used with; its own grid plays no part.
-        field: Any field, guided as it will be used.
+        field: Any field, guided as it will be used, that has a flow to compare with: one that does not change with the
+            steps (as ``cfgpp`` does), act between them or draw noise.
         x: States at the first time, shape (B, *): some dozens.
         cond: Conditions, one per sample, or None.
         rounds: Iterations of the minimiser, at least 1.
@@ -59,11 +60,33 @@ def optimize_grid(
     Returns:
         A grid; ``solver.grid = optimize_grid(solver, field, x)`` puts it to use.
     Raises:
-        ValueError: if the solver draws noise or chooses its steps itself.
+        ValueError: if the solver draws noise or chooses its steps itself, or the field has no flow to compare with.
     """
     start, end = solver.span(field)
+    _check_flow(field, x, cond, start, end)
     truth = PEC(4.0, steps=reference, grid={"name": "shifted", "shift": 1.4, "power": 1.5}, t_start=start, t_end=end)
     return _fit(solver, field.path, start, end, [Case(field, x, cond, truth.solve(field, x, cond))], rounds)
+
+
+def _check_flow(field: Field, x: Tensor, cond: Tensor | None, start: float, end: float) -> None:
+    """ValueError unless the field has a flow: the same velocity in runs of any steps, and nothing else."""
+    name = type(field).__name__
+    if field.between_steps:
+        raise ValueError(f"{name} acts between steps: it has no flow, and grids are optimized against one")
+    if field.draws:
+        raise ValueError(f"{name} draws noise: it has no flow, and grids are optimized against one")
+    middle = (start + end) / 2
+    one, two = (
+        field.for_run(Run(torch.linspace(start, end, steps + 1, dtype=torch.float64), cond, count=len(x)))(
+            x, middle, cond
+        ).velocity
+        for steps in (2, 4)
+    )
+    if not torch.allclose(one, two, rtol=1e-4, atol=1e-4 * float(one.abs().mean())):
+        raise ValueError(
+            f"{name} changes with the steps of a run: there is no one flow to compare with; fit the grid to the field "
+            f"that is guided, or with another rule"
+        )
 
 
 @grids.register("optimized")
@@ -80,11 +103,11 @@ class Optimized(Grid):
         if rounds < 1:
             raise ValueError(f"an optimized grid needs at least 1 round, not {rounds}")
         self.rounds = rounds
-        self._kept: dict[tuple[Path, float, float, int], Tensor] = {}
+        self._kept: dict[tuple, Tensor] = {}
 
     @torch.no_grad()
     def __call__(self, path: Path, start: float, end: float, solver: Solver) -> Tensor:
-        key = (path, start, end, solver.steps)
+        key = (path, start, end, *solver.identity)
         if key not in self._kept:
             log.info("fitting the grid of %d steps", solver.steps)
             self._kept[key] = _fit(solver, path, start, end, list(_cases(path, start, end)), self.rounds).times
@@ -102,7 +125,8 @@ def _fit(solver: Solver, path: Path, start: float, end: float, cases: Sequence[C
     def loss(times: Tensor) -> float:
         total = 0.0
         for case in cases:
-            *_, state = solver.states(case.field, case.x, case.cond, times)
+            field = case.field.for_run(Run(times, case.cond, count=len(case.x)))
+            *_, state = solver.states(field, case.x, case.cond, times)
             total += math.log((state - case.end).double().square().mean().sqrt().clamp(min=1e-300))
         return total / len(cases) if math.isfinite(total) else 1e3
 

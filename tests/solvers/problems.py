@@ -17,6 +17,18 @@ WITHOUT_NOISE = {
     "dpmpp_2m_sde": {"eta": 0.0},
     "stochastic_adams": {"eta": 0.0},
 }
+# Options that make another method of a solver: the contract holds for these as for all that is registered.
+VARIANTS = [
+    ("ddim", {"eta": 1.0}),
+    ("deis", {"order": 1}),
+    ("edm_heun", {"churn": 6.0}),
+    ("langevin", {"predictor": "edm_heun"}),
+    ("pec", {"predictor": 1, "corrector": 1}),
+    ("stochastic_adams", {"predictor": 1, "corrector": 1}),
+    ("stochastic_adams", {"predictor": 3, "corrector": 0}),
+    ("stochastic_adams", {"predictor": 4, "corrector": 0}),
+]
+EVERY = [*((name, {}) for name in fg.solvers.names()), *VARIANTS]
 ADAPTIVE = {"torchdiffeq"}
 # Time from which every clock is finite, on every path: where log-SNR is infinite, methods in it lose order.
 INSIDE = {"t_start": 0.05, "t_end": 0.95}
@@ -35,6 +47,12 @@ class Counting(fg.Field):
     def predict(self, x, t, cond):
         self.times.append(t.item())
         return self.field(x, t, cond)
+
+
+class Idle(Counting):
+    """One that acts between steps, and does nothing: solvers take their steps one by one."""
+
+    between_steps = True
 
 
 def exact(path: str = "linear") -> fg.MixtureField:

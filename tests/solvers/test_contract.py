@@ -7,39 +7,82 @@ import torch
 
 import flowguide as fg
 
-from .problems import ADAPTIVE, Counting, exact, seeded, start
+from .problems import ADAPTIVE, EVERY, WITHOUT_NOISE, Counting, Idle, exact, guided, rms, seeded, start
 
 every_solver = pytest.mark.parametrize("name", fg.solvers.names())
+every_variant = pytest.mark.parametrize(("name", "options"), EVERY)
+fixed_variant = pytest.mark.parametrize(("name", "options"), [each for each in EVERY if each[0] not in ADAPTIVE])
 fixed_step = pytest.mark.parametrize("name", [name for name in fg.solvers.names() if name not in ADAPTIVE])
 
 
-@every_solver
-def test_reaches_the_data(name: str) -> None:
+@every_variant
+@pytest.mark.parametrize("path", ["linear", "vp"])
+def test_reaches_the_data(name: str, options: dict, path: str) -> None:
     """The law of the samples is that of the class: mean and standard deviation, within what 4000 samples tell."""
-    field = exact()
+    field = exact(path)
     y = torch.full((4000,), 1)
-    solver = fg.solvers.build(name, steps=100)
+    solver = fg.solvers.build(name, steps=100, **options)
     x = fg.sample(field, (4000, 2), y, solver, seed=3, dtype=torch.float64)
     torch.testing.assert_close(x.mean(0), torch.tensor([1.0, 1.0], dtype=torch.float64), rtol=0, atol=0.05)
     torch.testing.assert_close(x.std(0), torch.full((2,), 0.6**0.5, dtype=torch.float64), rtol=0, atol=0.05)
 
 
-@every_solver
-def test_evaluations_are_as_reported_and_inside_the_interval(name: str) -> None:
+@every_variant
+@pytest.mark.parametrize("kind", [Counting, Idle])
+@pytest.mark.parametrize(("path", "interval"), [("linear", (0.1, 0.9)), ("linear", (None, None)), ("vp", (None, None))])
+def test_evaluations_are_as_reported_and_inside_the_interval(
+    name: str, options: dict, kind: type[Counting], path: str, interval: tuple
+) -> None:
+    """Also where steps are taken one by one; and whether there is noise left at the end or not."""
     for steps in (1, 2, 3, 7):
-        field = Counting(exact())
-        x, y = start(field)
-        solver = fg.solvers.build(name, steps=steps, t_start=0.1, t_end=0.9)
+        field = kind(exact(path))
+        solver = fg.solvers.build(name, steps=steps, t_start=interval[0], t_end=interval[1], **options)
+        if field.between_steps and solver.remembers:
+            return
+        (x, y), (first, last) = start(field), solver.span(field)
+        promised = solver.evaluations
         solver.solve(field, x, y, **seeded(solver))
         assert len(field.times) == solver.evaluations
-        assert 0.1 - 1e-12 <= min(field.times) <= max(field.times) <= 0.9
+        assert promised is None or promised >= solver.evaluations
+        assert first - 1e-12 <= min(field.times) <= max(field.times) <= last
 
 
-@every_solver
-def test_the_trajectory_ends_where_solve_does(name: str) -> None:
+@fixed_variant
+@pytest.mark.parametrize("path", ["linear", "vp"])
+def test_steps_that_are_taken_one_by_one_are_those_of_a_run(name: str, options: dict, path: str) -> None:
+    """Noise included; solvers whose steps build on earlier ones say so, and are refused."""
+    field = exact(path)
+    solver = fg.solvers.build(name, steps=6, **options)
+    x, y = start(field)
+    if solver.remembers:
+        with pytest.raises(ValueError, match=r"acts between steps, and .* choose a solver of single steps"):
+            solver.solve(Idle(field), x, y, **seeded(solver))
+        return
+    states = solver.trajectory(field, x, y, **seeded(solver))
+    one_by_one = solver.trajectory(Idle(field), x, y, **seeded(solver))
+    torch.testing.assert_close(one_by_one, states, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [10, 20, 50])
+@pytest.mark.parametrize("name", [name for name in fg.solvers.names() if name != "langevin"])
+def test_no_solver_is_worse_than_ddim_on_its_default_grid(name: str, steps: int) -> None:
+    """On vp, where log-SNR is large at the end and not infinite. By a factor of 1.25 at most (edm_heun, whose grid is
+    another, with ten steps); with fifty steps and an order of 2 or more they err less than half as much."""
+    field, build = guided("vp"), fg.solvers.build
+    x, y = start(field)
+    truth = build("pec", predictor=4.0, steps=400, grid={"name": "shifted", "shift": 1.4, "power": 1.5})
+    solver = build(name, steps=steps, **WITHOUT_NOISE.get(name, {}))
+    end = truth.solve(field, x, y)
+    error = rms(solver.solve(field, x, y, **seeded(solver)) - end)
+    limit = 0.5 if steps == 50 and solver.order > 1 else 1.25
+    assert error < limit * rms(build("ddim", steps=steps).solve(field, x, y) - end)
+
+
+@every_variant
+def test_the_trajectory_ends_where_solve_does(name: str, options: dict) -> None:
     field = exact("vp")
     x, y = start(field)
-    solver = fg.solvers.build(name, steps=5)
+    solver = fg.solvers.build(name, steps=5, **options)
     states = solver.trajectory(field, x, y, **seeded(solver))
     assert states.shape == (6, 32, 2)
     assert torch.equal(states[0], x)
@@ -90,22 +133,22 @@ def test_a_field_may_return_its_input(name: str) -> None:
         assert torch.equal(x, torch.ones_like(x))
 
 
-@fixed_step
-def test_a_sample_is_the_same_in_any_batch(name: str) -> None:
+@fixed_variant
+def test_a_sample_is_the_same_in_any_batch(name: str, options: dict) -> None:
     """The noise of stochastic solvers included."""
     field = exact()
     y = torch.arange(10) % 3
-    solver = fg.solvers.build(name, steps=5)
+    solver = fg.solvers.build(name, steps=5, **options)
     whole = fg.sample(field, (10, 2), y, solver, seed=1)
     assert torch.allclose(fg.sample(field, (10, 2), y, solver, seed=1, batch_size=3), whole, rtol=1e-5, atol=1e-6)
     assert torch.allclose(fg.sample(field, (4, 2), y[6:], solver, seed=1, first=6), whole[6:], rtol=1e-5, atol=1e-6)
     assert not torch.allclose(fg.sample(field, (10, 2), y, solver, seed=2), whole)
 
 
-@fixed_step
-def test_noise_differs_between_seeds_and_steps(name: str) -> None:
-    solver = fg.solvers.build(name, steps=4)
-    if not solver.stochastic:
+@fixed_variant
+def test_noise_differs_between_seeds_and_steps(name: str, options: dict) -> None:
+    solver = fg.solvers.build(name, steps=4, **options)
+    if not solver.stochastic or "churn" in options:  # which leaves the first step and the noisiest levels alone
         return
     field = exact()
     x, y = start(field)
@@ -127,14 +170,14 @@ def test_adaptive_solvers_keep_their_tolerance(method: str) -> None:
     assert tight.evaluations > loose.evaluations
 
 
-@every_solver
+@every_variant
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("path", fg.paths.names())
-def test_dtype_and_ends(name: str, dtype: torch.dtype, path: str) -> None:
+def test_dtype_and_ends(name: str, options: dict, dtype: torch.dtype, path: str) -> None:
     """Over the whole interval of the path, in either precision, everything stays finite and of its dtype."""
     field = exact(path)
     for steps in (1, 2, 4):
-        x = fg.sample(field, (8, 2), None, fg.solvers.build(name, steps=steps), dtype=dtype)
+        x = fg.sample(field, (8, 2), None, fg.solvers.build(name, steps=steps, **options), dtype=dtype)
         assert x.dtype == dtype
         assert x.isfinite().all()
 
@@ -271,6 +314,8 @@ def test_a_seed_is_for_solvers_that_draw_noise(name: str) -> None:
         ("edm_heun", {"churn_noise": 0.0}, "churn_noise > 0"),
         ("langevin", {"predictor": "dpmpp_2m"}, "without a history; dpmpp_2m has one"),
         ("langevin", {"predictor": "torchdiffeq"}, "without a history; torchdiffeq has one"),
+        ("langevin", {"predictor": {"name": "pec", "predictor": 1, "corrector": 1}}, "without a history; pec has one"),
+        ("langevin", {"predictor": {"name": "heun", "steps": 3}}, "give steps to langevin itself"),
         ("langevin", {"snr": 0.0}, "snr > 0"),
         ("langevin", {"corrections": 0}, "at least 1 correction"),
         ("torchdiffeq", {"rtol": 0.0}, "tolerances must be positive"),

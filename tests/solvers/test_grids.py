@@ -63,6 +63,10 @@ def test_shifted_is_the_formula_of_sd3() -> None:
     u = 1 - torch.linspace(0, 1, 11, dtype=torch.float64)
     torch.testing.assert_close(1 - times_of({"name": "shifted", "shift": 3.0}), 3 * u / (1 + 2 * u))
     torch.testing.assert_close(times_of({"name": "shifted", "shift": 1.0}), times_of("uniform"))
+    path, v = fg.paths.build("vp"), torch.linspace(1, 0, 11, dtype=torch.float64) ** 1.5
+    noise = torch.sigmoid(-path.half_log_snr(times_of({"name": "shifted", "shift": 3.0, "power": 1.5}, "vp")))
+    torch.testing.assert_close(noise, noise[-1] + (noise[0] - noise[-1]) * 3 * v / (1 + 2 * v), rtol=1e-6, atol=1e-9)
+    assert noise[-1] > 1e-4
 
 
 def test_explicit() -> None:

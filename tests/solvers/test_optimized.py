@@ -1,5 +1,7 @@
 """Fitted grids: better than what they start from, on samples that they have not seen; and what they refuse."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -42,6 +44,62 @@ def test_by_name_it_serves_fields_it_has_not_seen() -> None:
     assert torch.equal(fitted.times(field), fitted.times(field))  # fitted once
     again = fg.solvers.build("heun", steps=5, grid=quick)
     torch.testing.assert_close(again.times(field), fitted.times(field), rtol=0, atol=1e-12)  # the same anywhere
+
+
+def test_shared_by_solvers_it_is_fitted_to_each() -> None:
+    field, grid = exact(), fg.solvers.grids.build("optimized", rounds=1)
+    settings = [("euler", {}), ("heun", {}), ("heun", {"coordinates": "polar"})]
+    fitted = []
+    for name, options in settings:
+        one, other, own = (fg.solvers.build(name, steps=3, **options) for _ in range(3))
+        one.grid, other.grid, own.grid = grid, grid, fg.solvers.grids.build("optimized", rounds=1)
+        assert torch.equal(one.times(field), own.times(field)), (name, options)
+        assert one.times(field) is other.times(field)  # fitted once
+        fitted.append(one.times(field))
+    assert not any(torch.equal(a, b) for a, b in pairwise(fitted))
+
+
+class InRuns(fg.guidance.Guidance):
+    """cfg with w = 2 in a run that has conditions, and nothing outside one."""
+
+    run = None
+
+    def for_run(self, run):
+        fresh = self.with_parts({})
+        fresh.run = run
+        return fresh
+
+    def predict(self, x, t, cond):
+        assert self.run is not None
+        assert len(x) == self.run.count
+        assert any(torch.isclose(self.run.times, t.double(), rtol=0, atol=1e-6))
+        return self.field(x, t, None).lerp(self.field(x, t, self.run.cond), 2.0)
+
+
+def test_the_field_that_is_fitted_to_is_the_one_of_a_run() -> None:
+    """Its ``for_run`` is asked in every trial, with the times of the trial."""
+    plain = exact()
+    x, y = start(plain, 16)
+    grids = [
+        fg.solvers.optimize_grid(fg.solvers.build("euler", steps=3), field, x, y, rounds=2)
+        for field in (InRuns(plain), fg.guidance.build("cfg", plain, w=2.0))
+    ]
+    torch.testing.assert_close(grids[0].times, grids[1].times, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "words"),
+    [
+        ("cfgpp", {}, "CFGPlusPlus changes with the steps of a run: there is no one flow to compare with"),
+        ("smc", {}, "SequentialMonteCarlo acts between steps: it has no flow"),
+        ("independent_condition", {}, "IndependentCondition draws noise: it has no flow"),
+    ],
+)
+def test_for_fields_that_have_a_flow(rule: str, options: dict, words: str) -> None:
+    field = fg.guidance.build(rule, exact(), **options)
+    x, y = start(field)
+    with pytest.raises(ValueError, match=words):
+        fg.solvers.optimize_grid(fg.solvers.build("ddim", steps=3), field, x, y)
 
 
 @pytest.mark.parametrize("name", ["euler_maruyama", "langevin"])

@@ -7,7 +7,7 @@ import torch
 
 import flowguide as fg
 
-from .problems import ADAPTIVE, INSIDE, WITHOUT_NOISE, Brownian, guided, reference, rms, seeded, start
+from .problems import ADAPTIVE, INSIDE, WITHOUT_NOISE, Brownian, Idle, guided, reference, rms, seeded, start
 
 # Their last slopes are still steeper than what they promise: the first step's share of the error is small.
 AT_LEAST = {"auto"}
@@ -43,6 +43,18 @@ def test_on_every_path(name: str, path: str) -> None:
     check(name, path)
 
 
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_where_steps_are_taken_one_by_one(name: str) -> None:
+    """For a field that acts between them, they are of the same order: on few, as a step by itself is slow to plan."""
+    options = WITHOUT_NOISE.get(name, {})
+    if not fg.solvers.build(name, **options).remembers:
+        field, errors = Idle(guided("linear")), []
+        for steps in (40, 80):
+            solver = fg.solvers.build(name, steps=steps, **INSIDE, **options)
+            errors.append(rms(solver.solve(field, *start(field, 12, 2, 0.05), **seeded(solver)) - reference("linear")))
+        assert math.log2(errors[0] / errors[1]) == pytest.approx(solver.order, abs=0.15)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DETERMINISTIC)
 @pytest.mark.parametrize("path", ["linear", "vp"])
@@ -68,6 +80,21 @@ def test_of_torchdiffeq(method: str) -> None:
 )
 def test_of_options(name: str, options: dict) -> None:
     check(name, "vp", **options)
+
+
+@pytest.mark.parametrize("predictor", [1, 2, 3, 4])
+@pytest.mark.parametrize("corrector", [1, 2, 3, 4])
+@pytest.mark.parametrize(("name", "options"), [("pec", {}), ("stochastic_adams", {"eta": 0.0})])
+def test_of_a_predictor_and_a_corrector(name: str, options: dict, predictor: int, corrector: int) -> None:
+    """Neither helps beyond the other: with one slope in either the order is 2. With more they may do better than 3.
+
+    Errors of the two may cancel at some number of steps: slopes are good to a half.
+    """
+    options = options | {"predictor": predictor, "corrector": corrector}
+    order = fg.solvers.build(name, **options).order
+    measured, errors = slope(name, options, "linear", 2, 2.0, 512)
+    assert order - 0.5 < measured, errors
+    assert measured < order + 0.5 or min(predictor, corrector) > 1, errors
 
 
 @pytest.mark.parametrize("path", ["linear", "vp"])
@@ -149,6 +176,16 @@ def test_strong_order(name: str) -> None:
     clock, options = STRONG[name]
     measured, errors = strong_slope(name, options, clock)
     assert abs(measured - fg.solvers.build(name, **options).strong_order) < 0.25, errors
+
+
+@pytest.mark.parametrize(("predictor", "corrector"), [(1, 0), (2, 0), (3, 0), (4, 0), (1, 1), (3, 3), (4, 4)])
+def test_strong_order_of_stochastic_adams(predictor: int, corrector: int) -> None:
+    """With any slopes, and more at first with many; it starts without Runge-Kutta steps, which would draw no noise."""
+    options = {"eta": 1.0, "predictor": predictor, "corrector": corrector}
+    measured, errors = strong_slope("stochastic_adams", options, in_log_snr)
+    solver = fg.solvers.build("stochastic_adams", steps=16, **options)
+    assert measured > solver.strong_order - 0.25, errors
+    assert solver.evaluations == 16
 
 
 @pytest.mark.parametrize("method", ["milstein", "srk", "heun", "midpoint", "reversible_heun", "euler_heun"])

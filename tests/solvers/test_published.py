@@ -8,7 +8,7 @@ import torch
 import flowguide as fg
 from flowguide.solvers.multistep import Multistep
 
-from .problems import exact, guided, rms, start
+from .problems import Counting, Idle, exact, guided, rms, start
 
 STEPS = {"steps": 8, "t_start": 0.1, "t_end": 0.95}
 
@@ -41,7 +41,10 @@ def test_order_one_is_ddim_in_all_coordinates_of_the_ratio() -> None:
     ours = solve("ddim", field, x, y)
     for coordinates in ("straight", "data", "noise"):
         torch.testing.assert_close(solve("euler", field, x, y, coordinates=coordinates), ours, rtol=1e-12, atol=1e-12)
-    assert rms(solve("euler", field, x, y, coordinates="path") - ours) > 1e-3
+    for coordinates in ("path", "polar"):
+        field, x, y, *_ = setting("linear" if coordinates == "polar" else "cosine")
+        other = solve("euler", field, x, y, coordinates=coordinates)
+        assert rms(other - solve("ddim", field, x, y)) > 1e-3
 
 
 def test_ddpm_is_ddim_with_eta_one() -> None:
@@ -126,8 +129,34 @@ def test_edm_heun() -> None:
             state = state + torch.sqrt(raised**2 - level[n] ** 2) * noise(n, x)
         first = slope(state, raised)
         euler = state + (level[n + 1] - raised) * first
-        state = euler if n == 7 else state + (level[n + 1] - raised) / 2 * (first + slope(euler, level[n + 1]))
+        state = state + (level[n + 1] - raised) / 2 * (first + slope(euler, level[n + 1]))
     torch.testing.assert_close(ours, alpha[-1] * state, rtol=1e-9, atol=1e-9)
+
+
+def test_the_last_step_of_edm_heun_is_eulers_where_no_noise_is_left() -> None:
+    """Algorithm 2: "if t_{i+1} != 0"; and elsewhere Heun's."""
+    for path, spared in (("linear", 1), ("cosine", 1), ("edm", 0), ("vp", 0)):
+        field = Counting(exact(path))
+        x, y = start(field)
+        solver = fg.solvers.build("edm_heun", steps=5)
+        states, times = solver.trajectory(field, x, y), solver.times(field)
+        assert len(field.times) == solver.evaluations == 10 - spared
+        last = fg.solvers.build("euler" if spared else "heun", steps=1, t_start=float(times[-2]), coordinates="noise")
+        torch.testing.assert_close(last.solve(field, states[-2], y), states[-1], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("path", fg.paths.names())
+@pytest.mark.parametrize(
+    "options", [{}, {"grid": "uniform"}, {"churn_noise": 1.01, "churn_min": 0.05, "churn_max": 50.0}]
+)
+def test_churn_keeps_the_law_on_every_path(path: str, options: dict) -> None:
+    """Also on those that begin without any signal, whose noise level is infinite there; taken one by one too."""
+    field = exact(path)
+    y = torch.full((4000,), 1)
+    for each in (field, Idle(field)):
+        x = fg.sample(each, (4000, 2), y, fg.solvers.build("edm_heun", steps=120, churn=20.0, **options), seed=3)
+        torch.testing.assert_close(x.mean(0), torch.ones(2), rtol=0, atol=0.06)
+        torch.testing.assert_close(x.std(0), torch.full((2,), 0.6**0.5), rtol=0, atol=0.06)
 
 
 def test_without_noise_the_stochastic_ones_are_those_of_the_ode() -> None:

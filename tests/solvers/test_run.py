@@ -8,9 +8,9 @@ import torch
 import flowguide as fg
 from flowguide.fields import Run
 
-from .problems import exact, start
+from .problems import EVERY, exact, seeded, start
 
-SINGLE_STEPS = ["ddim", "dpmpp_2s", "edm_heun", "euler", "euler_maruyama", "heun", "langevin", "rk4", "sra1"]
+SINGLE_STEPS = [(name, options) for name, options in EVERY if not fg.solvers.build(name, **options).remembers]
 
 
 class Diary(fg.Field):
@@ -59,31 +59,17 @@ def test_state_is_fresh_for_every_run(name: str) -> None:
     assert (run.seed, run.first) == (seed.get("seed"), seed.get("first", 0))
 
 
-@pytest.mark.parametrize("name", SINGLE_STEPS)
-def test_between_steps(name: str) -> None:
-    """Called once after each step; a shift of nothing changes nothing, noise included, and a real one adds up."""
+@pytest.mark.parametrize(("name", "options"), SINGLE_STEPS)
+def test_between_steps(name: str, options: dict) -> None:
+    """Called once after each step; a shift of nothing changes nothing (see test_contract.py), a real one adds up."""
     field = exact()
     x, y = start(field)
-    options = {} if name in ("edm_heun",) else {"t_start": 0.1, "t_end": 0.9}
-    solver = fg.solvers.build(name, steps=4, **options)
-    seed = {"seed": 1} if solver.stochastic else {}
-    plain = solver.solve(field, x, y, **seed)
-    idle, busy = Diary(field, 0.0), Diary(field, 0.25)
-    # EDM's sampler ends each run, and so here each step, with Euler's.
-    if name != "edm_heun":
-        torch.testing.assert_close(solver.solve(idle, x, y, **seed), plain, rtol=1e-12, atol=1e-12)
-        states = solver.trajectory(idle, x, y, **seed)
-        torch.testing.assert_close(states, solver.trajectory(field, x, y, **seed), rtol=1e-12, atol=1e-12)
-    shifted = solver.solve(busy, x, y, **seed)
+    solver = fg.solvers.build(name, steps=4, t_start=0.1, t_end=0.9, **options)
+    plain = solver.solve(field, x, y, **seeded(solver))
+    busy = Diary(field, 0.25)
+    shifted = solver.solve(busy, x, y, **seeded(solver))
     assert (shifted - plain).mean() > 0.3
     assert [note for note in busy.runs[0].seen if isinstance(note, str)] == [f"step {n}" for n in (1, 2, 3, 4)]
-
-
-@pytest.mark.parametrize("name", ["auto", "dpmpp_2m", "unipc", "ab3", "torchdiffeq"])
-def test_solvers_with_a_history_refuse_to_be_interrupted(name: str) -> None:
-    field = Diary(exact(), 0.1)
-    with pytest.raises(ValueError, match=r"Diary acts between steps, and .* choose a solver of single steps"):
-        fg.solvers.build(name, steps=4).solve(field, *start(field))
 
 
 def test_a_field_that_draws_needs_a_seed_whatever_the_solver() -> None:
