@@ -135,3 +135,24 @@ def test_says_what_is_wrong(change: dict, words: str) -> None:
     arguments = {"x": torch.zeros(3, 2), **change}
     with pytest.raises(ValueError, match=words):
         fg.log_likelihood(fg.MixtureField(mixture(), fg.paths.build("linear")), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("rule", "does"),
+    [
+        (("repaint", {"observation": "mask", "observed": 0.5}), "repaint acts between the steps of a solver"),
+        (("predictor_corrector", {"w": 5.0}), "predictor_corrector acts between the steps"),
+        (("smc", {"w": 2.0}), "smc acts between the steps"),
+        (("feedback", {"track": True}), "feedback acts between the steps"),
+        (("independent_condition", {"w": 2.0}), "independent_condition draws random numbers"),
+    ],
+)
+@pytest.mark.parametrize("around", [False, True])
+def test_what_is_no_flow_has_no_likelihood(rule: tuple[str, dict], does: str, around: bool) -> None:
+    """Not the field's own, as if the rule did nothing; around: nor where another rule is made of it."""
+    name, options = rule
+    guided = fg.guidance.build(name, fg.MixtureField(mixture(), fg.paths.build("linear")), **options)
+    if around:
+        guided, does = fg.guidance.build("dynamic_threshold", guided), does.split(maxsplit=1)[1]
+    with pytest.raises(ValueError, match=does):
+        fg.log_likelihood(guided, torch.zeros(3, 2), torch.tensor([0, 1, 2]))
