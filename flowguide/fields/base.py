@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..networks import Encoded
 from ..networks.conditioning import unknown_label
 from ..paths import Path, Prediction
+from .arguments import check_rows
 from .run import Run
 
 NO_NULL = "this field takes conditions and has no null one"
@@ -63,7 +64,11 @@ class Field(nn.Module, ABC):
             x: States, shape (B, *).
             t: Time, a number or a tensor of shape () or (B,); 0 = noise, 1 = data.
             cond: Conditions, one per sample (labels: int64, shape (B,)); None is unconditional.
+        Raises:
+            ValueError: if there is not one condition per sample.
         """
+        if cond is not None:
+            check_rows(cond, len(x))
         if not isinstance(t, Tensor) or t.dtype != x.dtype or t.device != x.device:
             t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
         return self.predict(x, t, cond)
@@ -135,8 +140,7 @@ class Field(nn.Module, ABC):
             return
         if not self.takes_conditions:
             raise ValueError("this field takes no conditions; pass cond=None")
-        if len(cond) != batch:
-            raise ValueError(f"there must be one condition per sample: got {len(cond)} for {batch} samples")
+        check_rows(cond, batch)
         if self.num_classes is not None:
             check_labels(cond, self.num_classes, null=not self.needs_condition)
 

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from ..observations import Observation
 from ..randomness import normal, uniform
+from .arguments import check_rows
 from .base import check_labels
 
 Scale = Tensor | float
@@ -209,6 +210,9 @@ class GaussianMixture:
         """log p(k | cond), shape (B, K)."""
         if cond is None:
             return parts.log_weights[-1].expand(batch, -1)
+        check_rows(cond, batch)
+        if cond.ndim != 1:
+            check_labels(cond, self.num_classes)
         try:
             return functional.embedding(cond, parts.log_weights)
         except (IndexError, RuntimeError):

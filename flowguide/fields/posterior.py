@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..paths import Coefficients, Path
+from .arguments import check_rows
 from .base import check_labels
 
 
@@ -64,7 +65,7 @@ class Posterior(nn.Module, ABC):
         """log p_t(label | x), shape (B,), for labels of shape (B,).
 
         Raises:
-            ValueError: if a label is not one of the classes.
+            ValueError: if there is not one label per sample, or one is not one of the classes.
         """
         return self._of(labels, self(x, t))
 
@@ -75,7 +76,7 @@ class Posterior(nn.Module, ABC):
         they are, it can be differentiated in turn.
 
         Raises:
-            ValueError: if a label is not one of the classes.
+            ValueError: if there is not one label per sample, or one is not one of the classes.
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
         state, t = x.to(dtype), torch.as_tensor(t, dtype=dtype, device=x.device)
@@ -84,6 +85,7 @@ class Posterior(nn.Module, ABC):
         return (s_over_alpha * slope).to(x.dtype)
 
     def _of(self, labels: Tensor, log_probs: Tensor) -> Tensor:
+        check_rows(labels, len(log_probs))
         try:
             return functional.pad(log_probs, (0, 1)).gather(1, labels.long()[:, None])[:, 0]
         except (IndexError, RuntimeError):

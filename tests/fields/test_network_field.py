@@ -60,6 +60,31 @@ def test_conditions_are_checked_once_per_run() -> None:
         field.check_condition(torch.tensor([0.0, 1.0]), 2)
 
 
+@pytest.mark.parametrize(
+    ("cond", "words"),
+    [
+        (torch.tensor([1]), "one condition per sample: got 1 for 4 samples"),
+        (torch.tensor([0, 1, 2]), "one condition per sample: got 3 for 4"),
+        (torch.tensor(1), r"one condition per sample: got a tensor of shape \(\) for 4"),
+        (1, "cond is a tensor with one condition per sample, .* not 1"),
+        ([0, 1, 2, 0], r"cond is a tensor with one condition per sample, .* not \[0, 1, 2, 0\]"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["network", "mixture", "cfg"])
+def test_there_is_one_condition_per_sample(cond: object, words: str, kind: str) -> None:
+    """None is broadcast: one label for all may be a mistake."""
+    field = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear")) if kind == "mixture" else model()
+    field = fg.guidance.build("cfg", field, w=2.0) if kind == "cfg" else field
+    with pytest.raises(ValueError, match=words):
+        field(torch.zeros(4, 2), 0.5, cond)
+
+
+def test_encoded_conditions_and_several_labels_are_conditions() -> None:
+    field, x, y = model(), torch.randn(4, 2), torch.tensor([0, 1, 2, 3])
+    assert torch.equal(field(x, 0.5, field.network.encode(y)).velocity, field(x, 0.5, y).velocity)
+    assert fg.guidance.build("multi", field)(x, 0.5, torch.stack([y, y.flip(0)], 1)).velocity.shape == (4, 2)
+
+
 def test_an_unconditional_network_takes_no_conditions() -> None:
     field = fg.NetworkField(fg.networks.build("mlp", dim=2), fg.paths.build("linear"))
     assert field.null(3) is None

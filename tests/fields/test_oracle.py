@@ -232,3 +232,17 @@ def test_conditioning_says_what_is_wrong() -> None:
     far = mixture.condition_on(see, torch.tensor([40.0]))
     assert far.num_classes == 3
     assert far.log_prob(torch.zeros(1, 2)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("cond", "words"),
+    [
+        (torch.tensor([1]), "one condition per sample: got 1 for 4 samples"),
+        (torch.zeros(4, 1, dtype=torch.long), r"labels must be integers of shape \(B,\), not int64 of shape \(4, 1\)"),
+        (1, "cond is a tensor with one condition per sample"),
+        ([0, 1, 2, 0], "cond is a tensor with one condition per sample"),
+    ],
+)
+def test_there_is_one_label_per_state(cond: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fg.oracle.ring(3).log_prob(torch.zeros(4, 2), cond)
