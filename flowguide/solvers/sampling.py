@@ -7,6 +7,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..fields import Field
+from ..randomness import numbers_of
 from .auto import Auto
 from .base import Solver
 
@@ -48,6 +49,7 @@ def sample(
         raise ValueError(f"shape is (how many, *shape of one sample), each at least 1, not {tuple(shape)}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    numbers_of(first, shape[0])  # if one for each, then of all batches
     if device is None:
         device = next((p.device for p in field.parameters()), None)
     if cond is not None:
