@@ -234,6 +234,28 @@ def test_a_reference_that_was_seen_otherwise_is_refused(name: str) -> None:
         fg.metrics.build(name)(seen(0), seen(1, dim=32))
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", fg.metrics.names())
+def test_what_is_not_finite_is_not_measured(name: str, broken: float) -> None:
+    """Not 0, which would be the worst of shares and the best of distances, and not NaN."""
+    metric, spoiled = fg.metrics.build(name), seen(0, 60).features
+    spoiled[7, 3] = spoiled[7, 4] = spoiled[9, 0] = broken
+    samples, reference = (replace(seen(i), held_out=seen(2)) for i in (0, 1))
+    assert np.isfinite(metric(samples, reference))
+    for whose, pair in (
+        ("samples", (replace(samples, features=spoiled), reference)),
+        ("reference samples", (samples, replace(reference, features=spoiled))),
+        ("held-out data", (samples, replace(reference, held_out=Seen(spoiled)))),
+    ):
+        with pytest.raises(ValueError, match=f"the features of 2 of 60 {whose} are infinite or NaN"):
+            metric(*pair)
+    for need in set(metric.needs) - {"labels"}:
+        numbers = getattr(samples, need).clone()
+        numbers[5] = broken
+        with pytest.raises(ValueError, match=f"the {need} of 1 of 60 samples are infinite or NaN"):
+            metric(replace(samples, **{need: numbers}), reference)
+
+
 @pytest.mark.parametrize("name", ["inception_score", "label_accuracy"])
 def test_metrics_of_a_classifier_say_that_they_are(name: str) -> None:
     with pytest.raises(ValueError, match="needs the logits of the samples, and they have none"):
