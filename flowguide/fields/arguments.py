@@ -5,6 +5,7 @@ Only shapes and types are looked at, since to look at what a tensor holds would 
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..networks import Encoded
@@ -21,3 +22,26 @@ def check_rows(cond: Any, batch: int) -> None:
     if not cond.ndim or len(cond) != batch:
         got = f"{len(cond)}" if cond.ndim else "a tensor of shape ()"
         raise ValueError(f"there must be one condition per sample: got {got} for {batch} samples")
+
+
+def time_of(t: Any, x: Tensor) -> Tensor:
+    """``t`` for the states ``x``, as a tensor of their type on their device.
+
+    Raises:
+        ValueError: if it is not of shape () or (B,), or a number outside [0, 1]. Tensors are not looked into.
+    """
+    if not isinstance(t, Tensor):
+        if isinstance(t, (int, float)) and not 0 <= t <= 1:
+            raise ValueError(f"time is in [0, 1], from noise to data, not {t}")
+        try:
+            t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"time is a number in [0, 1], or a tensor of one per sample, not {t!r:.80}") from None
+    elif t.dtype != x.dtype or t.device != x.device:
+        t = t.to(dtype=x.dtype, device=x.device)
+    if t.ndim and t.shape != x.shape[:1]:
+        raise ValueError(
+            f"time is a number or a tensor of shape () or ({len(x)},), one for each of {len(x)} samples, not of shape "
+            f"{tuple(t.shape)}"
+        )
+    return t

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..networks import Encoded
 from ..networks.conditioning import unknown_label
 from ..paths import Path, Prediction
-from .arguments import check_rows
+from .arguments import check_rows, time_of
 from .run import Run
 
 NO_NULL = "this field takes conditions and has no null one"
@@ -65,13 +65,12 @@ class Field(nn.Module, ABC):
             t: Time, a number or a tensor of shape () or (B,); 0 = noise, 1 = data.
             cond: Conditions, one per sample (labels: int64, shape (B,)); None is unconditional.
         Raises:
-            ValueError: if there is not one condition per sample.
+            ValueError: if time is neither one nor one per sample, or a number outside [0, 1], or there is not one
+                condition per sample.
         """
         if cond is not None:
             check_rows(cond, len(x))
-        if not isinstance(t, Tensor) or t.dtype != x.dtype or t.device != x.device:
-            t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
-        return self.predict(x, t, cond)
+        return self.predict(x, time_of(t, x), cond)
 
     def for_run(self, run: Run) -> "Field":
         """The field that a run of a solver evaluates: itself, or a fresh copy with the state of this run."""

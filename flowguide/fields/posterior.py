@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..paths import Coefficients, Path
-from .arguments import check_rows
+from .arguments import check_rows, time_of
 from .base import check_labels
 
 
@@ -58,7 +58,7 @@ class Posterior(nn.Module, ABC):
         Returns:
             Shape (B, num_classes), in nats.
         """
-        t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
+        t = time_of(t, x)
         return self.log_probs(self.scale(self.path.at(t, x))[0] * x, t)
 
     def log_prob(self, x: Tensor, t: Tensor | float, labels: Tensor) -> Tensor:
@@ -79,7 +79,8 @@ class Posterior(nn.Module, ABC):
             ValueError: if there is not one label per sample, or one is not one of the classes.
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
-        state, t = x.to(dtype), torch.as_tensor(t, dtype=dtype, device=x.device)
+        state = x.to(dtype)
+        t = time_of(t, state)
         s, s_over_alpha = self.scale(self.path.at(t, x))
         slope = self._slope(lambda scaled: self._of(labels, self.log_probs(scaled, t)), s * state)
         return (s_over_alpha * slope).to(x.dtype)

@@ -79,6 +79,49 @@ def test_there_is_one_condition_per_sample(cond: object, words: str, kind: str) 
         field(torch.zeros(4, 2), 0.5, cond)
 
 
+@pytest.mark.parametrize(
+    ("t", "words"),
+    [
+        (1.5, r"time is in \[0, 1\], from noise to data, not 1.5"),
+        (-0.5, r"time is in \[0, 1\], from noise to data, not -0.5"),
+        (2, r"time is in \[0, 1\], .* not 2"),
+        (float("nan"), r"time is in \[0, 1\], .* not nan"),
+        (torch.rand(3), r"shape \(\) or \(4,\), one for each of 4 samples, not of shape \(3,\)"),
+        (torch.rand(1), r"shape \(\) or \(4,\), .* not of shape \(1,\)"),
+        (torch.rand(4, 1), r"shape \(\) or \(4,\), .* not of shape \(4, 1\)"),
+        ([0.1, 0.2], r"shape \(\) or \(4,\), .* not of shape \(2,\)"),
+        (None, r"time is a number in \[0, 1\], or a tensor of one per sample, not None"),
+        ("now", r"time is a number in \[0, 1\], .* not 'now'"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["network", "mixture", "cfg", "posterior"])
+def test_time_is_one_number_or_one_per_sample(t: object, words: str, kind: str) -> None:
+    field = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear")) if kind in ("mixture", "posterior") else model()
+    field = fg.guidance.build("cfg", field, w=2.0) if kind == "cfg" else field
+    field = fg.fields.MixturePosterior(field.mixture, field.path) if kind == "posterior" else field
+    with pytest.raises(ValueError, match=words):
+        field(torch.zeros(4, 2), t)
+
+
+@pytest.mark.parametrize("t", [0, 1, 0.5, torch.tensor(0.5, dtype=torch.float64), [0.1, 0.2, 0.3, 0.4], torch.rand(4)])
+def test_times_of_all_kinds(t: object) -> None:
+    field, x = model(), torch.randn(4, 2)
+    expected = field(x, torch.as_tensor(t, dtype=x.dtype).expand(4)).velocity
+    torch.testing.assert_close(field(x, t).velocity, expected)
+
+
+def test_transforms_and_compilation_go_through_the_checks() -> None:
+    field, x, y, t = model(), torch.randn(4, 2), torch.tensor([0, 1, 2, 3]), torch.rand(4)
+    expected = field(x, t, y).velocity
+    each = torch.vmap(lambda x, t, y: field(x[None], t[None], y[None]).velocity[0])(x, t, y)
+    torch.testing.assert_close(each, expected)
+    assert torch.func.jvp(lambda t: field(x, t, y).velocity, (t,), (torch.ones(4),))[1].shape == (4, 2)
+    assert torch.equal(torch.func.vjp(lambda x: field(x, t, y).velocity, x)[0], expected)
+    compiled = torch.compile(lambda x, t, y: field(x, t, y).velocity, backend="eager", fullgraph=True)
+    for time in (t, t[0], 0.5):
+        torch.testing.assert_close(compiled(x, time, y), field(x, time, y).velocity)
+
+
 def test_encoded_conditions_and_several_labels_are_conditions() -> None:
     field, x, y = model(), torch.randn(4, 2), torch.tensor([0, 1, 2, 3])
     assert torch.equal(field(x, 0.5, field.network.encode(y)).velocity, field(x, 0.5, y).velocity)
