@@ -11,6 +11,18 @@ from torch import Tensor
 from ..networks import Encoded
 
 
+def check_states(x: Any, what: str = "states") -> None:
+    """ValueError unless ``x``, which are ``what``, are floating-point numbers of shape (B, *)."""
+    if isinstance(x, Tensor) and x.is_floating_point() and x.ndim > 1:
+        return
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{what} are floating-point tensors of shape (B, *), not {x!r:.80}")
+    hint = "; of an image's bytes give x / 127.5 - 1" if x.dtype == torch.uint8 else ""
+    raise ValueError(
+        f"{what} are floating-point tensors of shape (B, *), not {x.dtype} of shape {tuple(x.shape)}{hint}"
+    )
+
+
 def check_rows(cond: Any, batch: int) -> None:
     """ValueError unless ``cond``, which is not None, has a row for each of ``batch`` samples."""
     if isinstance(cond, Encoded):

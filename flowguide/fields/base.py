@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..networks import Encoded
 from ..networks.conditioning import unknown_label
 from ..paths import Path, Prediction
-from .arguments import check_rows, time_of
+from .arguments import check_rows, check_states, time_of
 from .run import Run
 
 NO_NULL = "this field takes conditions and has no null one"
@@ -65,9 +65,10 @@ class Field(nn.Module, ABC):
             t: Time, a number or a tensor of shape () or (B,); 0 = noise, 1 = data.
             cond: Conditions, one per sample (labels: int64, shape (B,)); None is unconditional.
         Raises:
-            ValueError: if time is neither one nor one per sample, or a number outside [0, 1], or there is not one
-                condition per sample.
+            ValueError: if states are not floating-point numbers of that shape, time is neither one nor one per sample,
+                or a number outside [0, 1], or there is not one condition per sample.
         """
+        check_states(x)
         if cond is not None:
             check_rows(cond, len(x))
         return self.predict(x, time_of(t, x), cond)

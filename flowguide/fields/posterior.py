@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..paths import Coefficients, Path
-from .arguments import check_rows, time_of
+from .arguments import check_rows, check_states, time_of
 from .base import check_labels
 
 
@@ -58,6 +58,7 @@ class Posterior(nn.Module, ABC):
         Returns:
             Shape (B, num_classes), in nats.
         """
+        check_states(x)
         t = time_of(t, x)
         return self.log_probs(self.scale(self.path.at(t, x))[0] * x, t)
 
@@ -78,6 +79,7 @@ class Posterior(nn.Module, ABC):
         Raises:
             ValueError: if there is not one label per sample, or one is not one of the classes.
         """
+        check_states(x)
         dtype = torch.promote_types(x.dtype, torch.float32)
         state = x.to(dtype)
         t = time_of(t, state)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
+from ..fields.arguments import check_states
 from .divergence import probing_vectors, value_and_divergence
 from .prior import gaussian
 
@@ -61,8 +62,7 @@ def log_likelihood(
     """
     from torchdiffeq import odeint
 
-    if not x.is_floating_point() or x.ndim < 2:
-        raise ValueError(f"data are floating-point tensors of shape (B, *), not {x.dtype} of shape {tuple(x.shape)}")
+    check_states(x, "data")
     if probes < 1:
         raise ValueError(f"probes must be at least 1, not {probes}")
     if not (rtol > 0 and atol > 0):

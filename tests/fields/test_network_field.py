@@ -96,7 +96,9 @@ def test_there_is_one_condition_per_sample(cond: object, words: str, kind: str) 
 )
 @pytest.mark.parametrize("kind", ["network", "mixture", "cfg", "posterior"])
 def test_time_is_one_number_or_one_per_sample(t: object, words: str, kind: str) -> None:
-    field = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear")) if kind in ("mixture", "posterior") else model()
+    field = (
+        fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear")) if kind in ("mixture", "posterior") else model()
+    )
     field = fg.guidance.build("cfg", field, w=2.0) if kind == "cfg" else field
     field = fg.fields.MixturePosterior(field.mixture, field.path) if kind == "posterior" else field
     with pytest.raises(ValueError, match=words):
@@ -120,6 +122,46 @@ def test_transforms_and_compilation_go_through_the_checks() -> None:
     compiled = torch.compile(lambda x, t, y: field(x, t, y).velocity, backend="eager", fullgraph=True)
     for time in (t, t[0], 0.5):
         torch.testing.assert_close(compiled(x, time, y), field(x, time, y).velocity)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (torch.zeros(4, 2, dtype=torch.long), r"floating-point tensors of shape \(B, \*\), not torch.int64"),
+        (torch.zeros(4, 2, dtype=torch.uint8), "not torch.uint8 .* of an image's bytes give x / 127.5 - 1"),
+        (torch.zeros(2), r"shape \(B, \*\), not torch.float32 of shape \(2,\)"),
+        ([[0.0, 1.0]], r"floating-point tensors of shape \(B, \*\), not \[\[0.0, 1.0\]\]"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["network", "mixture", "cfg", "posterior", "data"])
+def test_states_are_floating_point_numbers_with_a_batch(x: object, words: str, kind: str) -> None:
+    field = (
+        fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear")) if kind in ("mixture", "posterior") else model()
+    )
+    field = fg.guidance.build("cfg", field, w=2.0) if kind == "cfg" else field
+    field = fg.fields.MixturePosterior(field.mixture, field.path) if kind == "posterior" else field
+    objective = fg.objectives.build("cfm")
+    with pytest.raises(ValueError, match=words):
+        objective(field, data=x) if kind == "data" else field(x, 0.5)
+
+
+def test_samples_of_another_type_than_the_network() -> None:
+    """As what draws them says; and a model of that type draws them."""
+    words = r"parameters are float32, and it was given float64: give it x.float\(\), or call model.double\(\)"
+    with pytest.raises(ValueError, match=words):
+        fg.sample(model(), (4, 2), dtype=torch.float64)
+    assert fg.sample(model().double(), (4, 2), dtype=torch.float64).dtype == torch.float64
+    with pytest.raises(
+        ValueError, match=r"are float64, and it was given float32: give it x.double\(\), or .* model.float"
+    ):
+        fg.sample(model().double(), (4, 2))
+
+
+def test_other_errors_are_left_as_they_are() -> None:
+    field = model()
+    field.network.forward = lambda x, t, cond: x.reshape(3)
+    with pytest.raises(RuntimeError, match="is invalid for input of size 8"):
+        field(torch.zeros(4, 2, dtype=torch.float64), 0.5)
 
 
 def test_encoded_conditions_and_several_labels_are_conditions() -> None:
