@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..networks import Encoded
-
 
 def check_states(x: Any, what: str = "states") -> None:
     """ValueError unless ``x``, which are ``what``, are floating-point numbers of shape (B, *)."""
@@ -25,8 +23,6 @@ def check_states(x: Any, what: str = "states") -> None:
 
 def check_rows(cond: Any, batch: int) -> None:
     """ValueError unless ``cond``, which is not None, has a row for each of ``batch`` samples."""
-    if isinstance(cond, Encoded):
-        return
     if not isinstance(cond, Tensor):
         raise ValueError(
             f"cond is a tensor with one condition per sample, labels of shape ({batch},), say, not {cond!r:.80}"

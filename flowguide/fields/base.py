@@ -69,7 +69,7 @@ class Field(nn.Module, ABC):
                 or a number outside [0, 1], or there is not one condition per sample.
         """
         check_states(x)
-        if cond is not None:
+        if cond is not None and not isinstance(cond, Encoded):
             check_rows(cond, len(x))
         return self.predict(x, time_of(t, x), cond)
 
