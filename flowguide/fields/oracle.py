@@ -234,7 +234,9 @@ class GaussianMixture:
     def _parts_for(self, x: Tensor) -> _Parts:
         key = (x.dtype, x.device)
         if key not in self._cast:
-            self._cast[key] = _Parts(*(part.to(x) for part in self._exact))
+            # Kept, and so not to be of torch.inference_mode, where it can never be differentiated.
+            with torch.inference_mode(False):
+                self._cast[key] = _Parts(*(part.to(x, copy=part.is_inference()) for part in self._exact))
         return self._cast[key]
 
 

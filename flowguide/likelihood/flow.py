@@ -21,10 +21,11 @@ from torch import Tensor
 
 from ..fields import Field
 from ..fields.arguments import check_states
-from .divergence import probing_vectors, value_and_divergence
+from .divergence import outside_inference_mode, probing_vectors, value_and_divergence
 from .prior import gaussian
 
 
+@outside_inference_mode
 def log_likelihood(
     field: Field,
     x: Tensor,
@@ -63,8 +64,13 @@ def log_likelihood(
     from torchdiffeq import odeint
 
     check_states(x, "data")
-    if probes < 1:
-        raise ValueError(f"probes must be at least 1, not {probes}")
+    if not x.numel():
+        raise ValueError(f"there must be data to take the likelihood of, not a tensor of shape {tuple(x.shape)}")
+    if any(parameter.is_inference() for parameter in field.parameters()):
+        raise ValueError(
+            "a likelihood takes derivatives of the field, and its weights were made in torch.inference_mode, where "
+            "nothing can be differentiated: make or load the model outside of it"
+        )
     if not (rtol > 0 and atol > 0):
         raise ValueError(f"tolerances must be positive, not rtol={rtol}, atol={atol}")
     if field.between_steps or field.draws:
