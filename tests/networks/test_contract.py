@@ -1,6 +1,7 @@
 """What must hold of every registered network, by what it is, and of the U-Net and its layers."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -359,3 +360,21 @@ def test_a_posterior_is_given_numbers_of_its_networks_type(
         posterior(x, 0.5)
     with pytest.raises(ValueError, match=f"parameters are float32, and it was given {word}"):
         fg.objectives.build("noisy_classifier")(posterior, data=x, cond=y)
+
+
+@every_case
+def test_conditions_are_tensors(name: str, shape: tuple[int, ...]) -> None:
+    for cond in (1, [0, 1]):
+        with pytest.raises(
+            ValueError, match=rf"takes labels as a tensor with a row per sample, not {re.escape(str(cond))}"
+        ):
+            build(name, shape)(torch.zeros(2, *shape), torch.tensor(0.5), cond)
+
+
+@pytest.mark.parametrize("name", ["mlp", "mlp_classifier"])
+def test_perceptrons_take_a_batch(name: str) -> None:
+    network = build(name, (2,))
+    with pytest.raises(ValueError, match=rf"this {name} takes samples of shape \(B, \*\), a batch of them, not \(2,\)"):
+        network(torch.zeros(2), torch.tensor(0.5))
+    with pytest.raises(ValueError, match=rf"this {name} takes samples of 2 entries, not of shape \(3,\)"):
+        network(torch.zeros(4, 3), torch.tensor(0.5))
