@@ -225,6 +225,8 @@ def test_mmd_of_a_law_with_itself_is_zero_and_grows_with_a_shift() -> None:
     assert found[0] < 0.02 < found[1] < found[2]
     with pytest.raises(ValueError, match="scale must be positive, not 0"):
         fg.metrics.build("mmd", scale=0)
+    with pytest.raises(ValueError, match="takes its kernel's width from the reference samples, and all 5 are the same"):
+        metric(Seen(x), Seen(y[:1].expand(5, -1)))
 
 
 @pytest.mark.parametrize("name", fg.metrics.names())
