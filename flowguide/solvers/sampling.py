@@ -49,6 +49,8 @@ def sample(
     Raises:
         ValueError: if arguments do not fit one another, or there is no such solver or device.
     """
+    if not hasattr(field, "predict"):  # what torch.compile makes of a Field is none by its type
+        raise ValueError(f"samples are drawn from a Field, as fg.NetworkField(network, path) is, not {field!r:.80}")
     if solver is None:
         solver = Auto()
     elif not isinstance(solver, Solver):

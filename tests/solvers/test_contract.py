@@ -299,6 +299,7 @@ def test_adams_refuses_an_infinite_clock() -> None:
         ({"cond": torch.tensor([0])}, "one condition per sample: got 1 for 4 samples"),
         ({"cond": torch.tensor([0, 1, 2, 9])}, "label 9 is not one of the 3 classes"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"field": torch.nn.Identity()}, r"drawn from a Field, as fg.NetworkField\(.* not Identity\(\)"),
         ({"batch_size": 1.5}, "batch_size must be at least 1, an integer, not 1.5"),
         ({"shape": 4}, "shape is .* not 4"),
         ({"shape": (4.0, 2)}, r"shape is .* not \(4.0, 2\)"),
@@ -320,9 +321,9 @@ def test_adams_refuses_an_infinite_clock() -> None:
     ],
 )
 def test_sample_says_what_is_wrong(change: dict, words: str) -> None:
-    arguments = {"shape": (4, 2), "cond": torch.tensor([0, 1, 2, 0])} | change
+    arguments = {"field": exact(), "shape": (4, 2), "cond": torch.tensor([0, 1, 2, 0])} | change
     with pytest.raises(ValueError, match=words):
-        fg.sample(exact(), **arguments)
+        fg.sample(**arguments)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
