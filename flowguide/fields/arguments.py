@@ -14,7 +14,7 @@ def check_states(x: Any, what: str = "states") -> None:
     if isinstance(x, Tensor) and x.is_floating_point() and x.ndim > 1:
         return
     if not isinstance(x, Tensor):
-        raise ValueError(f"{what} are floating-point tensors of shape (B, *), not {x!r:.80}")
+        raise ValueError(f"{what} are floating-point tensors of shape (B, *), not of type {type(x).__name__}")
     hint = "; of an image's bytes give x / 127.5 - 1" if x.dtype == torch.uint8 else ""
     raise ValueError(
         f"{what} are floating-point tensors of shape (B, *), not {x.dtype} of shape {tuple(x.shape)}{hint}"

@@ -131,7 +131,7 @@ class NetworkField(Field):
                 check_labels(cond, self.num_classes, null=not self.needs_condition)
             raise
         except RuntimeError as error:
-            if sentence := of_another_type(self.network, x, error):
+            if sentence := of_another_type(self.network, error, x=x, cond=cond):
                 raise ValueError(sentence) from None
             raise
 

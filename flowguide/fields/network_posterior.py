@@ -77,6 +77,6 @@ class NetworkPosterior(Posterior):
         try:
             return self.network(scaled, t if self.clock is None else self.clock(t)).log_softmax(1)
         except RuntimeError as error:
-            if sentence := of_another_type(self.network, scaled, error):
+            if sentence := of_another_type(self.network, error, x=scaled):
                 raise ValueError(sentence) from None
             raise

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from ..observations import Observation
 from ..randomness import normal, uniform
-from .arguments import check_rows
+from .arguments import check_rows, check_states
 from .base import check_labels
 
 Scale = Tensor | float
@@ -207,6 +207,7 @@ class GaussianMixture:
         """The parts, y of shape (B, K, D) and V of shape (B or 1, K, D) of the formulas above."""
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"states of this mixture have shape (B, {self.dim}), not {tuple(x.shape)}")
+        check_states(x)
         parts = self._parts_for(x)
         alpha, sigma = (torch.as_tensor(s, dtype=x.dtype, device=x.device).reshape(-1, 1, 1) for s in (alpha, sigma))
         variance = alpha**2 * parts.eigenvalues + sigma**2

@@ -81,6 +81,6 @@ class Objective(ABC):
         try:
             return self.losses(model, data, cond, generator, *(() if source is None else (source,))).mean()
         except RuntimeError as error:
-            if sentence := of_another_type(model, data, error):
+            if sentence := of_another_type(model, error, data=data, cond=cond):
                 raise ValueError(sentence) from None
             raise

@@ -130,7 +130,7 @@ def test_transforms_and_compilation_go_through_the_checks() -> None:
         (torch.zeros(4, 2, dtype=torch.long), r"floating-point tensors of shape \(B, \*\), not torch.int64"),
         (torch.zeros(4, 2, dtype=torch.uint8), "not torch.uint8 .* of an image's bytes give x / 127.5 - 1"),
         (torch.zeros(2), r"shape \(B, \*\), not torch.float32 of shape \(2,\)"),
-        ([[0.0, 1.0]], r"floating-point tensors of shape \(B, \*\), not \[\[0.0, 1.0\]\]"),
+        ([[0.0, 1.0]], r"floating-point tensors of shape \(B, \*\), not of type list"),
     ],
 )
 @pytest.mark.parametrize("kind", ["network", "mixture", "cfg", "posterior", "data"])
@@ -147,14 +147,23 @@ def test_states_are_floating_point_numbers_with_a_batch(x: object, words: str, k
 
 def test_samples_of_another_type_than_the_network() -> None:
     """As what draws them says; and a model of that type draws them."""
-    words = r"parameters are float32, and it was given float64: give it x.float\(\), or call model.double\(\)"
+    words = r"parameters are float32, and it was given x of float64: give it x.float\(\), or call model.double\(\)"
     with pytest.raises(ValueError, match=words):
         fg.sample(model(), (4, 2), dtype=torch.float64)
     assert fg.sample(model().double(), (4, 2), dtype=torch.float64).dtype == torch.float64
     with pytest.raises(
-        ValueError, match=r"are float64, and it was given float32: give it x.double\(\), or .* model.float"
+        ValueError, match=r"are float64, and it was given x of float32: give it x.double\(\), or .* model.float"
     ):
         fg.sample(model().double(), (4, 2))
+
+
+def test_embeddings_of_another_type_than_the_network() -> None:
+    field = fg.NetworkField(fg.networks.build("mlp", dim=2, embedding=3), fg.paths.build("linear"))
+    x, cond = torch.zeros(4, 2), torch.zeros(4, 3, dtype=torch.float64)
+    words = r"are float32, and it was given cond of float64: give it cond.float\(\), or call model.double\(\)"
+    for call in (lambda: field(x, 0.5, cond), lambda: fg.objectives.build("cfm")(field, data=x, cond=cond)):
+        with pytest.raises(ValueError, match=words):
+            call()
 
 
 def test_other_errors_are_left_as_they_are() -> None:

@@ -295,3 +295,9 @@ def test_a_mixture_is_made_of_finite_numbers(change: dict, words: str) -> None:
 def test_rings_and_samples_say_what_is_wrong(make, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_states_are_floating_point_numbers() -> None:
+    """Of integers the mixture itself would have become one, with its means and spreads cut."""
+    with pytest.raises(ValueError, match=r"states are floating-point tensors .* not torch.int64"):
+        fg.oracle.ring(3).log_prob(torch.zeros(4, 2, dtype=torch.long))

@@ -336,7 +336,7 @@ def test_a_field_is_given_numbers_of_its_networks_type(
     field, x, y = fg.NetworkField(network, fg.paths.build("linear")), torch.randn(4, *shape), torch.tensor([0, 1, 2, 3])
     objective, words = (
         fg.objectives.build("cfm"),
-        rf"float32, and it was given {word}: give it x.float\(\), or .*{call}",
+        rf"float32, and it was given x of {word}: give it x.float\(\), or .*{call}",
     )
     if name == "energy" and dtype == torch.float16:
         assert field(x.to(dtype), 0.5, y).velocity.dtype == dtype
@@ -356,9 +356,9 @@ def test_a_posterior_is_given_numbers_of_its_networks_type(
 ) -> None:
     posterior = fg.fields.NetworkPosterior(build(name, shape), fg.paths.build("linear"))
     x, y = torch.randn(3, *shape, dtype=dtype), torch.tensor([0, 1, 2])
-    with pytest.raises(ValueError, match=f"parameters are float32, and it was given {word}"):
+    with pytest.raises(ValueError, match=f"parameters are float32, and it was given x of {word}"):
         posterior(x, 0.5)
-    with pytest.raises(ValueError, match=f"parameters are float32, and it was given {word}"):
+    with pytest.raises(ValueError, match=f"parameters are float32, and it was given x of {word}"):
         fg.objectives.build("noisy_classifier")(posterior, data=x, cond=y)
 
 
