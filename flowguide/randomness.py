@@ -52,6 +52,8 @@ def _rounds(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, ...]:
 def numbers_of(first: int | Tensor, count: int, device: torch.device | str | None = None) -> Tensor:
     """Which samples the rows of a batch are, int64, shape (B,): those that follow on ``first``, or the ones listed."""
     if not isinstance(first, Tensor):
+        if not hasattr(first, "__index__") or first < 0:
+            raise ValueError(f"first is the number of the sample in row 0, an integer from 0, not {first!r:.80}")
         return torch.arange(first, first + count, dtype=torch.int64, device=device)
     if first.dtype != torch.int64 or first.shape != (count,):
         kind = str(first.dtype).removeprefix("torch.")
@@ -75,6 +77,14 @@ def _words(
     block = torch.arange(blocks, dtype=torch.int64, device=device)[None]
     counter = (block, torch.full_like(block, stream), sample & _WORD, sample >> 32)
     return torch.stack(philox(counter, (seed & _WORD, seed >> 32)), dim=-1)
+
+
+def _floating(dtype: torch.dtype | None) -> torch.dtype:
+    """The type to draw in; ValueError unless it is a floating one, for others would cut the numbers to integers."""
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"random numbers are drawn in a floating dtype, torch.float32 or torch.float64, not {dtype!r}")
+    return dtype
 
 
 def _in_unit_interval(words: Tensor) -> Tensor:
@@ -104,9 +114,10 @@ def uniform(
     Returns:
         Shape (B, *); row i depends on (seed, stream, first + i) alone, or (seed, stream, first[i]).
     """
+    dtype = _floating(dtype)
     words = _words(shape, seed, stream, first, device)
     numbers = _in_unit_interval(words).flatten(1)[:, : math.prod(shape[1:])]
-    return numbers.to(dtype or torch.get_default_dtype()).reshape(tuple(shape))
+    return numbers.to(dtype).reshape(tuple(shape))
 
 
 def normal(
@@ -122,11 +133,12 @@ def normal(
 
     The same numbers come out in float32 and in float64, up to rounding.
     """
+    dtype = _floating(dtype)
     numbers = _in_unit_interval(_words(shape, seed, stream, first, device))
     radius = numbers[..., :2].log().mul_(-2).sqrt_()
     angle = numbers[..., 2:].mul_(2 * math.pi)
     normals = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=-1)
-    return normals.flatten(1)[:, : math.prod(shape[1:])].to(dtype or torch.get_default_dtype()).reshape(tuple(shape))
+    return normals.flatten(1)[:, : math.prod(shape[1:])].to(dtype).reshape(tuple(shape))
 
 
 def derive(seed: int, *indices: int) -> int:

@@ -125,7 +125,9 @@ def test_images_under_a_network() -> None:
     [
         ({"x": torch.zeros(3)}, "data are floating-point tensors of shape"),
         ({"x": torch.zeros(3, 2, dtype=torch.long)}, "data are floating-point tensors"),
+        ({"x": torch.zeros(0, 2), "cond": torch.zeros(0, dtype=torch.long)}, r"not a tensor of shape \(0, 2\)"),
         ({"probes": 0}, "probes must be at least 1"),
+        ({"probes": 1.5}, "probes must be at least 1, an integer, not 1.5"),
         ({"rtol": 0.0}, "tolerances must be positive"),
         ({"cond": torch.tensor([0])}, "one condition per sample: got 1 for 3"),
         ({"cond": torch.tensor([0, 1, 9])}, "label 9 is not one of the 3 classes"),
@@ -135,3 +137,61 @@ def test_says_what_is_wrong(change: dict, words: str) -> None:
     arguments = {"x": torch.zeros(3, 2), **change}
     with pytest.raises(ValueError, match=words):
         fg.log_likelihood(fg.MixtureField(mixture(), fg.paths.build("linear")), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("rule", "does"),
+    [
+        (("repaint", {"observation": "mask", "observed": 0.5}), "repaint acts between the steps of a solver"),
+        (("predictor_corrector", {"w": 5.0}), "predictor_corrector acts between the steps"),
+        (("smc", {"w": 2.0}), "smc acts between the steps"),
+        (("feedback", {"track": True}), "feedback acts between the steps"),
+        (("independent_condition", {"w": 2.0}), "independent_condition draws random numbers"),
+    ],
+)
+@pytest.mark.parametrize("around", [False, True])
+def test_what_is_no_flow_has_no_likelihood(rule: tuple[str, dict], does: str, around: bool) -> None:
+    """Not the field's own, as if the rule did nothing; around: nor where another rule is made of it."""
+    name, options = rule
+    guided = fg.guidance.build(name, fg.MixtureField(mixture(), fg.paths.build("linear")), **options)
+    if around:
+        guided, does = fg.guidance.build("dynamic_threshold", guided), does.split(maxsplit=1)[1]
+    with pytest.raises(ValueError, match=does):
+        fg.log_likelihood(guided, torch.zeros(3, 2), torch.tensor([0, 1, 2]))
+
+
+@pytest.mark.parametrize("kind", ["mixture", "cfg", "network"])
+def test_within_inference_mode(kind: str) -> None:
+    """Whatever else was made in it: data, conditions, a mixture, and what it keeps."""
+    torch.manual_seed(0)
+    network = fg.networks.build("mlp", dim=2, num_classes=3, width=16)
+    torch.nn.init.normal_(network.leave[1].weight, std=0.1)
+    path, options = fg.paths.build("vp"), {"dtype": torch.float32 if kind == "network" else torch.float64}
+
+    def found() -> tuple[torch.Tensor, torch.Tensor]:
+        field = fg.NetworkField(network, path) if kind == "network" else fg.MixtureField(mixture(), path)
+        field = fg.guidance.build("cfg", field, w=2.0) if kind == "cfg" else field
+        y = torch.tensor([0, 1, 2])
+        x = fg.sample(field, (3, 2), y, seed=0, **options)
+        return x, fg.log_likelihood(field, x, cond=y, prior=fg.likelihood.matched_prior(field, y))
+
+    with torch.inference_mode():
+        x, logp = found()
+    outside, expected = found()
+    assert torch.equal(x, outside)
+    assert not logp.requires_grad
+    torch.testing.assert_close(logp, expected)
+
+
+def test_what_a_mixture_keeps_is_not_of_inference_mode() -> None:
+    field, x = fg.MixtureField(mixture(), fg.paths.build("linear")), torch.zeros(3, 2)
+    with torch.inference_mode():
+        fg.sample(field, (3, 2))
+    assert fg.log_likelihood(field, x).isfinite().all()
+
+
+def test_weights_that_were_made_in_inference_mode_have_no_derivatives() -> None:
+    with torch.inference_mode():
+        field = fg.NetworkField(fg.networks.build("mlp", dim=2), fg.paths.build("linear"))
+        with pytest.raises(ValueError, match="its weights were made in torch"):
+            fg.log_likelihood(field, torch.zeros(3, 2))

@@ -79,3 +79,18 @@ def test_layers_are_seeded_as_by_torch() -> None:
 def test_a_seed_is_a_64_bit_integer(seed: object) -> None:
     with pytest.raises(ValueError, match="a seed must be an integer"):
         normal((2, 2), seed)
+
+
+@pytest.mark.parametrize("draw", [normal, uniform])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dtype": torch.long}, "drawn in a floating dtype, .* not torch.int64"),
+        ({"dtype": "float32"}, "drawn in a floating dtype, .* not 'float32'"),
+        ({"first": -1}, "an integer from 0, not -1"),
+        ({"first": 1.5}, "an integer from 0, not 1.5"),
+    ],
+)
+def test_says_what_is_wrong(draw, change: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        draw((4, 2), 0, **change)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..networks import Encoded
 from ..networks.conditioning import unknown_label
 from ..paths import Path, Prediction
+from .arguments import check_rows, check_states, time_of
 from .run import Run
 
 NO_NULL = "this field takes conditions and has no null one"
@@ -63,10 +64,14 @@ class Field(nn.Module, ABC):
             x: States, shape (B, *).
             t: Time, a number or a tensor of shape () or (B,); 0 = noise, 1 = data.
             cond: Conditions, one per sample (labels: int64, shape (B,)); None is unconditional.
+        Raises:
+            ValueError: if states are not floating-point numbers of that shape, time is neither one nor one per sample,
+                or a number outside [0, 1], or there is not one condition per sample.
         """
-        if not isinstance(t, Tensor) or t.dtype != x.dtype or t.device != x.device:
-            t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
-        return self.predict(x, t, cond)
+        check_states(x)
+        if cond is not None and not isinstance(cond, Encoded):
+            check_rows(cond, len(x))
+        return self.predict(x, time_of(t, x), cond)
 
     def for_run(self, run: Run) -> "Field":
         """The field that a run of a solver evaluates: itself, or a fresh copy with the state of this run."""
@@ -139,8 +144,7 @@ class Field(nn.Module, ABC):
             return
         if not self.takes_conditions:
             raise ValueError("this field takes no conditions; pass cond=None")
-        if len(cond) != batch:
-            raise ValueError(f"there must be one condition per sample: got {len(cond)} for {batch} samples")
+        check_rows(cond, batch)
         if self.num_classes is not None:
             check_labels(cond, self.num_classes, null=not self.needs_condition)
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..paths import Coefficients, Path, Prediction
+from .arguments import time_of
 from .base import Field
 from .oracle import GaussianMixture
 
@@ -42,4 +43,4 @@ class MixtureField(Field):
         return self.mixture.posterior(x, alpha=c.alpha, sigma=c.sigma)
 
     def _at(self, x: Tensor, t: Tensor | float) -> Coefficients:
-        return self.path.at(torch.as_tensor(t, dtype=x.dtype, device=x.device), x)
+        return self.path.at(time_of(t, x), x)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..networks import Encoded, Network
+from ..networks.precision import of_another_type
 from ..paths import OUTPUTS, Output, Path, Prediction
 from .base import NO_NULL, Field, check_labels
 from .run import Run
@@ -137,6 +138,10 @@ class NetworkField(Field):
             # An embedding that was asked for a row it does not have; say which label, if that was it.
             if isinstance(cond, Tensor) and self.num_classes is not None:
                 check_labels(cond, self.num_classes, null=not self.needs_condition)
+            raise
+        except RuntimeError as error:
+            if sentence := of_another_type(self.network, error, x=x, cond=cond):
+                raise ValueError(sentence) from None
             raise
 
 

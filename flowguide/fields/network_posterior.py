@@ -20,6 +20,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..networks import Classifier, NoisyClassifier
+from ..networks.precision import of_another_type
 from ..paths import Coefficients, Path
 from .network_field import Clock, ClockName, as_clock
 from .posterior import Posterior
@@ -73,4 +74,9 @@ class NetworkPosterior(Posterior):
         return coefficients.alpha * inverse, inverse
 
     def log_probs(self, scaled: Tensor, t: Tensor) -> Tensor:
-        return self.network(scaled, t if self.clock is None else self.clock(t)).log_softmax(1)
+        try:
+            return self.network(scaled, t if self.clock is None else self.clock(t)).log_softmax(1)
+        except RuntimeError as error:
+            if sentence := of_another_type(self.network, error, x=scaled):
+                raise ValueError(sentence) from None
+            raise

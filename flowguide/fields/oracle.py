@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from ..observations import Observation
 from ..randomness import normal, uniform
+from .arguments import check_rows, check_states
 from .base import check_labels
 
 Scale = Tensor | float
@@ -43,22 +44,30 @@ class GaussianMixture:
     """K labelled Gaussians in D dimensions, seen through :math:`x = \\alpha z + \\sigma \\varepsilon`.
 
     Args:
-        weights: Shape (K,), positive; normalised here.
+        weights: Shape (K,), positive; normalised here. All may be nested lists as well.
         means: Shape (K, D).
         covariances: Shape (K, D, D), symmetric positive definite.
         labels: Shape (K,), integers from 0; several components may share one.
     Raises:
-        ValueError: if shapes disagree, or a weight or covariance is not positive.
+        ValueError: if shapes disagree, a number is not finite, or a weight or covariance is not positive.
 
     It answers in the dtype and on the device of the states that it is asked about, from parameters kept in float64.
     Everywhere below ``alpha`` and ``sigma`` are numbers or tensors that broadcast against (B, D) (the data
     themselves: 1 and 0), and ``cond`` holds labels, shape (B,); None, or the label ``num_classes``, means any.
     """
 
-    def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor, labels: Tensor | None = None) -> None:
-        labels = torch.arange(len(weights), device=means.device) if labels is None else labels
-        if means.ndim != 2:
-            raise ValueError(f"means must have shape (K, D), not {tuple(means.shape)}")
+    def __init__(
+        self,
+        weights: Tensor | Sequence,
+        means: Tensor | Sequence,
+        covariances: Tensor | Sequence,
+        labels: Tensor | Sequence | None = None,
+    ) -> None:
+        named = {"weights": weights, "means": means, "covariances": covariances}
+        weights, means, covariances = (_numbers(name, each) for name, each in named.items())
+        if means.ndim != 2 or not means.numel():
+            raise ValueError(f"means must have shape (K, D), with K and D at least 1, not {tuple(means.shape)}")
+        labels = torch.arange(len(means), device=means.device) if labels is None else _numbers("labels", labels)
         components, dim = means.shape
         expected = {"weights": (components,), "covariances": (components, dim, dim), "labels": (components,)}
         for name, given in (("weights", weights), ("covariances", covariances), ("labels", labels)):
@@ -109,7 +118,11 @@ class GaussianMixture:
             cond: Labels to condition on, shape (count,).
         Returns:
             (data, labels), shapes (count, D) and (count,).
+        Raises:
+            ValueError: if count is no number of samples, or there is not one label for each.
         """
+        if not hasattr(count, "__index__") or count < 0:
+            raise ValueError(f"count is how many samples to draw, an integer from 0, not {count!r:.80}")
         noise = normal((count, self.dim), seed, stream=1, first=first, device=device, dtype=dtype)
         parts = self._parts_for(noise)
         # In float64, u < 1 and the last threshold is 1: a component of weight zero is never drawn.
@@ -194,6 +207,7 @@ class GaussianMixture:
         """The parts, y of shape (B, K, D) and V of shape (B or 1, K, D) of the formulas above."""
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"states of this mixture have shape (B, {self.dim}), not {tuple(x.shape)}")
+        check_states(x)
         parts = self._parts_for(x)
         alpha, sigma = (torch.as_tensor(s, dtype=x.dtype, device=x.device).reshape(-1, 1, 1) for s in (alpha, sigma))
         variance = alpha**2 * parts.eigenvalues + sigma**2
@@ -209,6 +223,9 @@ class GaussianMixture:
         """log p(k | cond), shape (B, K)."""
         if cond is None:
             return parts.log_weights[-1].expand(batch, -1)
+        check_rows(cond, batch)
+        if cond.ndim != 1:
+            check_labels(cond, self.num_classes)
         try:
             return functional.embedding(cond, parts.log_weights)
         except (IndexError, RuntimeError):
@@ -218,18 +235,34 @@ class GaussianMixture:
     def _parts_for(self, x: Tensor) -> _Parts:
         key = (x.dtype, x.device)
         if key not in self._cast:
-            self._cast[key] = _Parts(*(part.to(x) for part in self._exact))
+            # Kept, and so not to be of torch.inference_mode, where it can never be differentiated.
+            with torch.inference_mode(False):
+                self._cast[key] = _Parts(*(part.to(x, copy=part.is_inference()) for part in self._exact))
         return self._cast[key]
+
+
+def _numbers(name: str, given: Tensor | Sequence) -> Tensor:
+    """A parameter of a mixture as a tensor, in float64 if it is none yet; ValueError unless it is of finite numbers."""
+    try:
+        exact = torch.float64 if name != "labels" else None
+        tensor = given if isinstance(given, Tensor) else torch.as_tensor(given, dtype=exact)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} must be numbers, and as many in every row, not {given!r:.80}") from None
+    if not tensor.isfinite().all():
+        raise ValueError(f"{name} must be finite, not {tensor.tolist()!r:.80}")
+    return tensor
 
 
 def ring(
     components: int, radius: float = 2.0, std: float = 0.2, labels: Sequence[int] | None = None
 ) -> GaussianMixture:
     """Equal round Gaussians on a circle, a label each unless told otherwise: the usual first toy."""
+    if not hasattr(components, "__index__") or components < 1:
+        raise ValueError(f"a ring has 1 component or more, not {components!r:.80}")
     angle = torch.arange(components, dtype=torch.float64) * (2 * math.pi / components)
     return GaussianMixture(
         weights=torch.ones(components),
         means=radius * torch.stack([angle.cos(), angle.sin()], dim=1),
         covariances=torch.eye(2, dtype=torch.float64).expand(components, 2, 2) * std**2,
-        labels=None if labels is None else torch.tensor(labels),
+        labels=labels,
     )

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..paths import Coefficients, Path
+from .arguments import check_rows, check_states, time_of
 from .base import check_labels
 
 
@@ -57,14 +58,15 @@ class Posterior(nn.Module, ABC):
         Returns:
             Shape (B, num_classes), in nats.
         """
-        t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
+        check_states(x)
+        t = time_of(t, x)
         return self.log_probs(self.scale(self.path.at(t, x))[0] * x, t)
 
     def log_prob(self, x: Tensor, t: Tensor | float, labels: Tensor) -> Tensor:
         """log p_t(label | x), shape (B,), for labels of shape (B,).
 
         Raises:
-            ValueError: if a label is not one of the classes.
+            ValueError: if there is not one label per sample, or one is not one of the classes.
         """
         return self._of(labels, self(x, t))
 
@@ -75,15 +77,18 @@ class Posterior(nn.Module, ABC):
         they are, it can be differentiated in turn.
 
         Raises:
-            ValueError: if a label is not one of the classes.
+            ValueError: if there is not one label per sample, or one is not one of the classes.
         """
+        check_states(x)
         dtype = torch.promote_types(x.dtype, torch.float32)
-        state, t = x.to(dtype), torch.as_tensor(t, dtype=dtype, device=x.device)
+        state = x.to(dtype)
+        t = time_of(t, state)
         s, s_over_alpha = self.scale(self.path.at(t, x))
         slope = self._slope(lambda scaled: self._of(labels, self.log_probs(scaled, t)), s * state)
         return (s_over_alpha * slope).to(x.dtype)
 
     def _of(self, labels: Tensor, log_probs: Tensor) -> Tensor:
+        check_rows(labels, len(log_probs))
         try:
             return functional.pad(log_probs, (0, 1)).gather(1, labels.long()[:, None])[:, 0]
         except (IndexError, RuntimeError):

@@ -42,9 +42,9 @@ class Consistent(Guidance):
         field: The field to guide, with or without conditions.
         observation: How the data are seen: an Observation, the name of one, or its name and options.
         observed: y: a number, one observation for all samples, or one for each, as a tensor, as nested lists, or as
-            the name of a file that holds it, .npy or .safetensors. Row i is that of sample i of a seed.
+            the name of a file that holds it, .npy or .safetensors; in data units. Row i is that of sample i of a seed.
     Raises:
-        ValueError: if there is no such observation or file, or y holds no numbers.
+        ValueError: if there is no such observation or file, or y holds no numbers, or bytes.
     """
 
     def __init__(
@@ -162,9 +162,15 @@ def _as_tensor(observed: Tensor | Sequence | float | str) -> Tensor:
     if isinstance(observed, str):
         observed = _read(Path(observed).expanduser())
     try:
-        return torch.as_tensor(observed)
+        observed = torch.as_tensor(observed)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"observed must be numbers, and as many in every row, not {observed!r:.80}") from None
+    if observed.dtype == torch.uint8:
+        raise ValueError(
+            "observed is in the data's units, and bytes (uint8) are numbers from 0 to 255: give x / 127.5 - 1 of an "
+            "image's bytes"
+        )
+    return observed
 
 
 def _read(file: Path) -> Tensor:

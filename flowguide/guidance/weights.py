@@ -35,7 +35,12 @@ Weight: TypeAlias = float | Sequence[float] | Tensor | Mapping[str, Any] | Sched
 def check_weight(w: float | Sequence[float] | Tensor) -> float | Tensor:
     """A guidance weight as a number or as a tensor of one weight per sample; ValueError if it is neither."""
     if not isinstance(w, (int, float)):
-        w = torch.as_tensor(w, dtype=None if isinstance(w, Tensor) else torch.get_default_dtype())
+        try:
+            w = torch.as_tensor(w, dtype=None if isinstance(w, Tensor) else torch.get_default_dtype())
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(
+                f"a guidance weight is a number, one per sample, or a schedule that gives such, not {w!r:.80}"
+            ) from None
         if w.ndim == 1 and len(w):
             if not w.isfinite().all():
                 raise ValueError(f"every guidance weight must be finite, not {w.tolist()}")
@@ -69,7 +74,9 @@ def weight_at(w: float | Tensor | Schedule, t: Tensor, x: Tensor) -> float | Ten
         return w
     value = w if isinstance(w, Tensor) else w(t)
     if not isinstance(value, Tensor):
-        return check_weight(value)
+        value = check_weight(value)
+    if isinstance(value, float):
+        return value
     if value.ndim > 1:
         raise ValueError(f"a schedule gives one weight, or one per sample, not weights of shape {tuple(value.shape)}")
     if value.ndim and len(value) != len(x):

@@ -20,10 +20,12 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
-from .divergence import probing_vectors, value_and_divergence
+from ..fields.arguments import check_states
+from .divergence import outside_inference_mode, probing_vectors, value_and_divergence
 from .prior import gaussian
 
 
+@outside_inference_mode
 def log_likelihood(
     field: Field,
     x: Tensor,
@@ -44,7 +46,8 @@ def log_likelihood(
     and the result is off from the density of the data by hundredths of a nat: see :func:`.matched_prior`.
 
     Args:
-        field: Any field, guided or not. Its prediction for a sample must not depend on the other samples.
+        field: Any field, guided or not, but none that acts between the steps of a solver or draws random numbers. Its
+            prediction for a sample must not depend on the other samples.
         x: Data, shape (B, *), in the dtype to compute in: float64 for tight tolerances.
         cond: Conditions, one per sample, or None.
         prior: Log-density of the states at t_min, (B, *) to (B,), where it is known better than as N(0, sigma^2 I).
@@ -56,16 +59,26 @@ def log_likelihood(
     Returns:
         log p(x | cond), nats, shape (B,).
     Raises:
-        ValueError: if arguments do not fit, or the tolerances cannot be reached.
+        ValueError: if arguments do not fit, the field has no likelihood, or the tolerances cannot be reached.
     """
     from torchdiffeq import odeint
 
-    if not x.is_floating_point() or x.ndim < 2:
-        raise ValueError(f"data are floating-point tensors of shape (B, *), not {x.dtype} of shape {tuple(x.shape)}")
-    if probes < 1:
-        raise ValueError(f"probes must be at least 1, not {probes}")
+    check_states(x, "data")
+    if not x.numel():
+        raise ValueError(f"there must be data to take the likelihood of, not a tensor of shape {tuple(x.shape)}")
+    if any(parameter.is_inference() for parameter in field.parameters()):
+        raise ValueError(
+            "a likelihood takes derivatives of the field, and its weights were made in torch.inference_mode, where "
+            "nothing can be differentiated: make or load the model outside of it"
+        )
     if not (rtol > 0 and atol > 0):
         raise ValueError(f"tolerances must be positive, not rtol={rtol}, atol={atol}")
+    if field.between_steps or field.draws:
+        does = "acts between the steps of a solver" if field.between_steps else "draws random numbers"
+        raise ValueError(
+            f"{getattr(field, 'name', type(field).__name__)} {does}, so that what it samples is no flow of its "
+            f"predictions and has no likelihood here: give the field that it guides, or a rule such as cfg"
+        )
     field.check_condition(cond, len(x))
     vectors = probing_vectors(x, exact, probes, seed, first)
     start, end = field.t_min, field.t_max

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
-from .divergence import probing_vectors, value_and_divergence
+from .divergence import outside_inference_mode, probing_vectors, value_and_divergence
 
 
 def gaussian(x: Tensor, sigma: float) -> Tensor:
@@ -34,6 +34,7 @@ def gaussian(x: Tensor, sigma: float) -> Tensor:
     return -0.5 * squares - x[0].numel() * (0.5 * math.log(2 * math.pi) + math.log(sigma))
 
 
+@outside_inference_mode
 def matched_prior(
     field: Field,
     cond: Tensor | None = None,
@@ -56,6 +57,7 @@ def matched_prior(
         A function of states at ``field.t_min``, (B, *) to nats (B,).
     """
 
+    @outside_inference_mode
     def prior(x: Tensor) -> Tensor:
         t = torch.tensor(field.t_min, dtype=torch.float64)
         alpha, sigma = field.path.alpha(t).item(), field.path.sigma(t).item()

@@ -62,7 +62,7 @@ class Metric(ABC):
         """The metric of ``samples``; ``reference`` is the real data."""
 
     def check(self, samples: Seen, reference: Seen) -> None:
-        """ValueError if samples and reference were not seen alike, or lack what the metric needs."""
+        """ValueError if samples and reference were not seen alike, lack what the metric needs, or are not finite."""
         for name in self.needs:
             if getattr(samples, name) is None:
                 raise ValueError(f"{type(self).__name__} needs the {name} of the samples, and they have none")
@@ -72,6 +72,11 @@ class Metric(ABC):
                 f"the samples have {ours} features and the reference {theirs}: both must be seen by the same features, "
                 f"at the same resolution"
             )
+        for name in ("features", *self.needs):
+            _check_numbers(getattr(samples, name), f"{name} of", "samples")
+        _check_numbers(reference.features, "features of", "reference samples")
+        if reference.held_out is not None:
+            _check_numbers(reference.held_out.features, "features of", "held-out data")
 
 
 def check_finite(images: Tensor) -> None:
@@ -82,6 +87,14 @@ def check_finite(images: Tensor) -> None:
         raise ValueError(
             f"{broken} of {len(images)} {what[0]} hold infinite or NaN {what[1]}; no metric is defined on them"
         )
+
+
+def _check_numbers(numbers: Tensor, what: str, whose: str) -> None:
+    """ValueError if what was seen of samples, shape (N, *), is not finite."""
+    if (finite := numbers.isfinite()).all():
+        return
+    broken = int((~finite.reshape(len(numbers), -1).all(1)).sum())
+    raise ValueError(f"the {what} {broken} of {len(numbers)} {whose} are infinite or NaN; no metric is defined on them")
 
 
 @torch.no_grad()

@@ -33,4 +33,6 @@ class MMD(Metric):
             if len(seen) < 2:
                 raise ValueError(f"mmd needs at least 2 samples on each side, not {len(seen)}")
         x, y = samples.features.double(), reference.features.double()
-        return mmd2(x, y, gaussian(self.scale**2 * float(y.var(0).sum())))[0]
+        if not (spread := float(y.var(0).sum())) > 0:
+            raise ValueError(f"mmd takes its kernel's width from the reference samples, and all {len(y)} are the same")
+        return mmd2(x, y, gaussian(self.scale**2 * spread))[0]

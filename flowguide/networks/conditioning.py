@@ -89,6 +89,8 @@ class Conditioning(nn.Module):
         """ValueError unless ``cond`` is of this kind and shape. It looks at no value, so that no GPU has to wait."""
         if self.kind is None:
             raise ValueError(f"this {self.owner} takes no conditions: cond must be None, not {_shown(cond)}")
+        if not isinstance(cond, Tensor):
+            raise ValueError(f"this {self.owner} takes {self.kind} as a tensor with a row per sample, not {cond!r:.80}")
         if self.label is not None:
             if cond.dtype not in (torch.int64, torch.int32) or cond.ndim != 1:
                 raise ValueError(f"this {self.owner} takes labels, integers of shape (B,), not {_shown(cond)}")
@@ -133,7 +135,9 @@ def masked(sequence: Tensor, mask: Tensor) -> Tensor:
     return sequence.masked_fill(~mask.bool()[..., None], math.nan)
 
 
-def _shown(cond: Tensor) -> str:
+def _shown(cond: object) -> str:
+    if not isinstance(cond, Tensor):
+        return f"{cond!r:.80}"
     return f"{str(cond.dtype).removeprefix('torch.')} of shape {tuple(cond.shape)}"
 
 

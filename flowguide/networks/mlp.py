@@ -55,14 +55,22 @@ class MLP(Network):
         return self.embed.encode(cond)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | Encoded | None = None) -> Tensor:
-        flat = x.flatten(1)
-        if flat.shape[1] != self.dim:
-            raise ValueError(f"this mlp takes samples of {self.dim} entries, not of shape {tuple(x.shape[1:])}")
+        flat = flattened("mlp", x, self.dim)
         embedding = self.embed(t, self.null(len(x)) if cond is None else cond)
         hidden = self.enter(flat)
         for block in self.blocks:
             hidden = recomputed(block, hidden, embedding) if self.checkpointing else block(hidden, embedding)
         return self.leave(hidden).reshape(x.shape)
+
+
+def flattened(owner: str, x: Tensor, dim: int) -> Tensor:
+    """Samples (B, *) as (B, dim); ValueError unless they have so many entries."""
+    if x.ndim < 2:
+        raise ValueError(f"this {owner} takes samples of shape (B, *), a batch of them, not {tuple(x.shape)}")
+    flat = x.flatten(1)
+    if flat.shape[1] != dim:
+        raise ValueError(f"this {owner} takes samples of {dim} entries, not of shape {tuple(x.shape[1:])}")
+    return flat
 
 
 class Block(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .base import NoisyClassifier, networks
 from .embedding import ConditionEmbedding
 from .layers import check_positive, zero
-from .mlp import Block
+from .mlp import Block, flattened
 
 
 @networks.register("mlp_classifier")
@@ -41,13 +41,8 @@ class MLPClassifier(NoisyClassifier):
         return {"dim": math.prod(shape), "num_classes": num_classes}
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        flat = x.flatten(1)
-        if flat.shape[1] != self.dim:
-            raise ValueError(
-                f"this mlp_classifier takes samples of {self.dim} entries, not of shape {tuple(x.shape[1:])}"
-            )
         embedding = self.embed(t)
-        hidden = self.enter(flat)
+        hidden = self.enter(flattened("mlp_classifier", x, self.dim))
         for block in self.blocks:
             hidden = block(hidden, embedding)
         return self.leave(hidden)

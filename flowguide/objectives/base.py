@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..fields import Field
+from ..fields.arguments import check_rows, check_states
+from ..networks.precision import of_another_type
 from ..registry import Registry
 
 objectives = Registry("objective")
@@ -63,14 +65,22 @@ class Objective(ABC):
             source: Samples of the law that the flow is to start from, shape (B, *); None for Gaussian noise.
             generator: Of all randomness, on data's device; torch's global one if None.
         Raises:
-            ValueError: if the model is not of the kind that is trained, or the source does not fit.
+            ValueError: if the model is not of the kind that is trained, data are not floating-point numbers or not of
+                the model's type, or conditions or source do not fit the data.
         """
         if not isinstance(model, self.trains):
             article = "an" if self.trains.__name__[0] in "AEIOU" else "a"
             raise ValueError(
                 f"{type(self).__name__} trains {article} {self.trains.__name__}, not a {type(model).__name__}"
             )
-        if source is None:
-            return self.losses(model, data, cond, generator).mean()
-        self.check_source(data, source)
-        return self.losses(model, data, cond, generator, source).mean()
+        check_states(data, "data")
+        if cond is not None:
+            check_rows(cond, len(data))
+        if source is not None:
+            self.check_source(data, source)
+        try:
+            return self.losses(model, data, cond, generator, *(() if source is None else (source,))).mean()
+        except RuntimeError as error:
+            if sentence := of_another_type(model, error, data=data, cond=cond):
+                raise ValueError(sentence) from None
+            raise

@@ -19,7 +19,10 @@ class Matrix(Observation):
 
     def __init__(self, rows: Tensor | Sequence[Sequence[float]], std: float = 0.05) -> None:
         super().__init__(std)
-        self.rows = torch.as_tensor(rows, dtype=torch.float64)
+        try:
+            self.rows = torch.as_tensor(rows, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"rows must be a matrix of numbers, as many in every row, not {rows!r:.80}") from None
         if self.rows.ndim != 2 or not self.rows.isfinite().all():
             raise ValueError(f"rows must be a matrix of finite numbers, not of shape {tuple(self.rows.shape)}")
 

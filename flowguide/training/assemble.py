@@ -1,5 +1,6 @@
 """From a configuration to components: the one place where a recipe's nodes become objects."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +133,10 @@ def load(path: str | Path, ema: bool | float = True, device: torch.device | str 
         ValueError: if there is no such run, or its checkpoint is damaged, foreign, or of an unknown component, or there
             are no snapshots to make the average from.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(
+            f"a model is loaded from a run folder or a checkpoint file, named by its path, not {path!r:.80}"
+        )
     if isinstance(ema, bool):
         file = _checkpoint(path)
         settings = checkpoint.read_meta(file)["config"]

@@ -17,6 +17,11 @@ def averaged(path: str | Path, sigma_rel: float, step: int | None = None) -> Syn
     Raises:
         ValueError: if there is no such run or average, or no snapshot as late as ``step``.
     """
+    if not hasattr(sigma_rel, "__float__"):
+        raise ValueError(
+            f"an average is named by its relative width, a number as 0.05 (ema=0.05), not {sigma_rel!r:.80}; ema=True "
+            f"takes the averaged weights of training, ema=False those of its last step"
+        )
     path = Path(path)
     if checkpoint.is_checkpoint(path):
         run = RunFolder(path.parent.parent)

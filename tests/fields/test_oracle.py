@@ -232,3 +232,72 @@ def test_conditioning_says_what_is_wrong() -> None:
     far = mixture.condition_on(see, torch.tensor([40.0]))
     assert far.num_classes == 3
     assert far.log_prob(torch.zeros(1, 2)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("cond", "words"),
+    [
+        (torch.tensor([1]), "one condition per sample: got 1 for 4 samples"),
+        (torch.zeros(4, 1, dtype=torch.long), r"labels must be integers of shape \(B,\), not int64 of shape \(4, 1\)"),
+        (1, "cond is a tensor with one condition per sample"),
+        ([0, 1, 2, 0], "cond is a tensor with one condition per sample"),
+    ],
+)
+def test_there_is_one_label_per_state(cond: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fg.oracle.ring(3).log_prob(torch.zeros(4, 2), cond)
+
+
+GIVEN = {"weights": [0.25, 0.75], "means": [[0.0, 1.0], [2.0, 0.5]], "covariances": [[[1.0, 0.2], [0.2, 2.0]]] * 2}
+
+
+def test_lists_are_as_good_as_tensors() -> None:
+    tensors = {name: torch.tensor(each, dtype=torch.float64) for name, each in GIVEN.items()}
+    ours = fg.oracle.GaussianMixture(**GIVEN, labels=[1, 0])
+    theirs = fg.oracle.GaussianMixture(**tensors, labels=torch.tensor([1, 0]))
+    x, y = torch.randn(5, 2, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 2])
+    assert torch.equal(ours.log_prob(x, y), theirs.log_prob(x, y))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"means": torch.tensor([[0.0, math.nan], [2.0, 0.5]])}, "means must be finite"),
+        ({"means": [[0.0, math.inf], [2.0, 0.5]]}, "means must be finite"),
+        ({"weights": torch.tensor([math.inf, 1.0])}, r"weights must be finite, not \[inf, 1.0\]"),
+        ({"weights": [math.nan, 1.0]}, "weights must be finite"),
+        ({"weights": [0.0, 1.0]}, "weights must be positive"),
+        ({"covariances": torch.full((2, 2, 2), math.nan)}, "covariances must be finite"),
+        ({"means": [[0.0, 1.0], [2.0]]}, "means must be numbers, and as many in every row"),
+        ({"means": None}, "means must be numbers, .* not None"),
+        ({"labels": [0.0, 1.0]}, "labels must be integers from 0"),
+        ({"labels": "ab"}, "labels must be numbers"),
+        ({"weights": [], "means": torch.zeros(0, 2), "covariances": torch.zeros(0, 2, 2)}, "K and D at least 1"),
+        ({"weights": 1.0}, r"weights must have shape \(2,\)"),
+    ],
+)
+def test_a_mixture_is_made_of_finite_numbers(change: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fg.oracle.GaussianMixture(**{**GIVEN, **change})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: fg.oracle.ring(0), "a ring has 1 component or more, not 0"),
+        (lambda: fg.oracle.ring(2.5), "a ring has 1 component or more, not 2.5"),
+        (lambda: fg.oracle.ring(3).sample(-1), "how many samples to draw, an integer from 0, not -1"),
+        (lambda: fg.oracle.ring(3).sample(2.5), "how many samples to draw, an integer from 0, not 2.5"),
+        (lambda: fg.oracle.ring(3).sample(4, cond=torch.tensor([0, 1])), "one condition per sample: got 2 for 4"),
+        (lambda: fg.oracle.ring(3).sample(4, cond=1), "cond is a tensor with one condition per sample"),
+    ],
+)
+def test_rings_and_samples_say_what_is_wrong(make, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_states_are_floating_point_numbers() -> None:
+    """Of integers the mixture itself would have become one, with its means and spreads cut."""
+    with pytest.raises(ValueError, match=r"states are floating-point tensors .* not torch.int64"):
+        fg.oracle.ring(3).log_prob(torch.zeros(4, 2, dtype=torch.long))

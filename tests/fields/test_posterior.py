@@ -117,3 +117,11 @@ def test_the_null_label_has_probability_1() -> None:
 def test_says_what_is_wrong(make, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("ask", ["log_prob", "gradient"])
+def test_there_is_one_label_per_state(ask: str) -> None:
+    """With fewer, the other states would go without a gradient."""
+    for classifier in (exact(toy()), network_posterior("linear")):
+        with pytest.raises(ValueError, match="one condition per sample: got 1 for 4 samples"):
+            getattr(classifier, ask)(torch.zeros(4, 2), 0.5, torch.tensor([1]))

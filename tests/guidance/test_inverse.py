@@ -274,6 +274,19 @@ x = torch.zeros(3, 2)
 images = torch.zeros(1, 1, 8, 8)
 
 
+@pytest.mark.parametrize("name", ["dps", "pigdm", "reconstruction", "repaint"])
+def test_bytes_are_not_in_the_units_of_data(name: str, tmp_path) -> None:
+    """Neither as a tensor nor as an array or from a file; integers may be data all the same."""
+    image = torch.full((1, 8, 8), 200, dtype=torch.uint8)
+    numpy.save(tmp_path / "image.npy", image.numpy())
+    save_file({"observed": image}, tmp_path / "image.safetensors")
+    for given_ in (image, image.numpy(), str(tmp_path / "image.npy"), str(tmp_path / "image.safetensors")):
+        with pytest.raises(ValueError, match=r"observed is in the data's units, .* give x / 127\.5 - 1"):
+            guided(name, field_of_images(), "mask", given_)
+    for given_ in (image / 127.5 - 1, image.long(), 1, [1, 0]):
+        guided(name, field_of_images(), "mask", given_)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -225,6 +225,8 @@ def test_mmd_of_a_law_with_itself_is_zero_and_grows_with_a_shift() -> None:
     assert found[0] < 0.02 < found[1] < found[2]
     with pytest.raises(ValueError, match="scale must be positive, not 0"):
         fg.metrics.build("mmd", scale=0)
+    with pytest.raises(ValueError, match="takes its kernel's width from the reference samples, and all 5 are the same"):
+        metric(Seen(x), Seen(y[:1].expand(5, -1)))
 
 
 @pytest.mark.parametrize("name", fg.metrics.names())
@@ -232,6 +234,28 @@ def test_a_reference_that_was_seen_otherwise_is_refused(name: str) -> None:
     """As one at another resolution would be by features that are the data themselves."""
     with pytest.raises(ValueError, match="the samples have 8 features and the reference 32: both must be seen"):
         fg.metrics.build(name)(seen(0), seen(1, dim=32))
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", fg.metrics.names())
+def test_what_is_not_finite_is_not_measured(name: str, broken: float) -> None:
+    """Not 0, which would be the worst of shares and the best of distances, and not NaN."""
+    metric, spoiled = fg.metrics.build(name), seen(0, 60).features
+    spoiled[7, 3] = spoiled[7, 4] = spoiled[9, 0] = broken
+    samples, reference = (replace(seen(i), held_out=seen(2)) for i in (0, 1))
+    assert np.isfinite(metric(samples, reference))
+    for whose, pair in (
+        ("samples", (replace(samples, features=spoiled), reference)),
+        ("reference samples", (samples, replace(reference, features=spoiled))),
+        ("held-out data", (samples, replace(reference, held_out=Seen(spoiled)))),
+    ):
+        with pytest.raises(ValueError, match=f"the features of 2 of 60 {whose} are infinite or NaN"):
+            metric(*pair)
+    for need in set(metric.needs) - {"labels"}:
+        numbers = getattr(samples, need).clone()
+        numbers[5] = broken
+        with pytest.raises(ValueError, match=f"the {need} of 1 of 60 samples are infinite or NaN"):
+            metric(replace(samples, **{need: numbers}), reference)
 
 
 @pytest.mark.parametrize("name", ["inception_score", "label_accuracy"])

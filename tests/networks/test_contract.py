@@ -1,6 +1,7 @@
 """What must hold of every registered network, by what it is, and of the U-Net and its layers."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -320,3 +321,60 @@ def test_classifiers(name: str) -> None:
 def test_convnet_says_what_it_takes() -> None:
     with pytest.raises(ValueError, match="a convnet takes labelled images"):
         fg.networks.registry.get("convnet").options_for((2,), 3)
+
+
+OTHERS = [(torch.float64, "float64", "double"), (torch.float16, "float16", "half")]
+
+
+@pytest.mark.parametrize(("dtype", "word", "call"), OTHERS)
+@every_case
+def test_a_field_is_given_numbers_of_its_networks_type(
+    name: str, shape: tuple[int, ...], dtype: torch.dtype, word: str, call: str
+) -> None:
+    """Or of one that the network takes as well, as the energy takes halves."""
+    network = build(name, shape)
+    field, x, y = fg.NetworkField(network, fg.paths.build("linear")), torch.randn(4, *shape), torch.tensor([0, 1, 2, 3])
+    objective, words = (
+        fg.objectives.build("cfm"),
+        rf"float32, and it was given x of {word}: give it x.float\(\), or .*{call}",
+    )
+    if name == "energy" and dtype == torch.float16:
+        assert field(x.to(dtype), 0.5, y).velocity.dtype == dtype
+        return
+    with pytest.raises(ValueError, match=words):
+        field(x.to(dtype), 0.5, y)
+    with pytest.raises(ValueError, match=words):
+        objective(field, data=x.to(dtype), cond=y)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert field(x, 0.5, y).velocity.isfinite().all()
+
+
+@pytest.mark.parametrize(("dtype", "word"), [(torch.float64, "float64"), (torch.float16, "float16")])
+@every_noisy_classifier
+def test_a_posterior_is_given_numbers_of_its_networks_type(
+    name: str, shape: tuple[int, ...], dtype: torch.dtype, word: str
+) -> None:
+    posterior = fg.fields.NetworkPosterior(build(name, shape), fg.paths.build("linear"))
+    x, y = torch.randn(3, *shape, dtype=dtype), torch.tensor([0, 1, 2])
+    with pytest.raises(ValueError, match=f"parameters are float32, and it was given x of {word}"):
+        posterior(x, 0.5)
+    with pytest.raises(ValueError, match=f"parameters are float32, and it was given x of {word}"):
+        fg.objectives.build("noisy_classifier")(posterior, data=x, cond=y)
+
+
+@every_case
+def test_conditions_are_tensors(name: str, shape: tuple[int, ...]) -> None:
+    for cond in (1, [0, 1]):
+        with pytest.raises(
+            ValueError, match=rf"takes labels as a tensor with a row per sample, not {re.escape(str(cond))}"
+        ):
+            build(name, shape)(torch.zeros(2, *shape), torch.tensor(0.5), cond)
+
+
+@pytest.mark.parametrize("name", ["mlp", "mlp_classifier"])
+def test_perceptrons_take_a_batch(name: str) -> None:
+    network = build(name, (2,))
+    with pytest.raises(ValueError, match=rf"this {name} takes samples of shape \(B, \*\), a batch of them, not \(2,\)"):
+        network(torch.zeros(2), torch.tensor(0.5))
+    with pytest.raises(ValueError, match=rf"this {name} takes samples of 2 entries, not of shape \(3,\)"):
+        network(torch.zeros(4, 3), torch.tensor(0.5))

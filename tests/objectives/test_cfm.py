@@ -95,3 +95,20 @@ def test_shifted_images_keep_their_pixels() -> None:
     # Both channels move together.
     for image in moved:
         assert torch.equal(image[1].nonzero()[0] - image[0].nonzero()[0], torch.tensor([1, -1]))
+
+
+@pytest.mark.parametrize(
+    ("cond", "words"),
+    [
+        (torch.tensor([1]), "one condition per sample: got 1 for 8 samples"),
+        (torch.tensor([0, 1, 2]), "one condition per sample: got 3 for 8"),
+        (1, "cond is a tensor with one condition per sample"),
+    ],
+)
+@pytest.mark.parametrize("name", ["cfm", "dsm", "noisy_classifier"])
+def test_there_is_one_condition_per_sample(name: str, cond: object, words: str) -> None:
+    """One label for all would train everything under it."""
+    field = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear"))
+    posterior = fg.fields.MixturePosterior(field.mixture, field.path)
+    with pytest.raises(ValueError, match=words):
+        fg.objectives.build(name)(posterior if name == "noisy_classifier" else field, data=torch.zeros(8, 2), cond=cond)

@@ -64,3 +64,15 @@ def test_training_lowers_it() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize(("objective", "network"), [("vae", "autoencoder"), ("classification", "convnet")])
+def test_images_are_of_the_networks_type(objective: str, network: str) -> None:
+    named = {"num_classes": 3} if network == "convnet" else {}
+    model, train = fg.networks.build(network, channels=1, **named), fg.objectives.build(objective)
+    images, labels = torch.rand(2, 1, 16, 16), torch.tensor([0, 1])
+    assert train(model, data=images, cond=labels).isfinite()
+    with pytest.raises(ValueError, match="parameters are float32, and it was given data of float64"):
+        train(model, data=images.double(), cond=labels)
+    with pytest.raises(ValueError, match=r"data are floating-point tensors .* of an image's bytes give x / 127.5 - 1"):
+        train(model, data=images.byte(), cond=labels)

@@ -122,6 +122,7 @@ def test_hidden_entries_are_not_looked_at() -> None:
         (lambda: build("blur").check((8,)), "blur takes images"),
         (lambda: fg.observations.build("matrix", rows=[1.0]), "must be a list, each entry a list"),
         (lambda: fg.observations.build("matrix", rows=torch.ones(3)), "rows must be a matrix"),
+        (lambda: fg.observations.build("matrix", rows=[[1.0, 0.0], [1.0]]), r"as many in every row, not \[\[1.0, 0.0"),
         (lambda: fg.observations.build("matrix", rows=[[1.0, 0.0]]).check((3,)), "takes 2 numbers, and samples"),
         (lambda: fg.observations.build("maks"), "unknown observation 'maks'; did you mean 'mask'"),
     ],

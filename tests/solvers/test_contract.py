@@ -344,14 +344,46 @@ def test_adams_refuses_an_infinite_clock() -> None:
         ({"cond": torch.tensor([0])}, "one condition per sample: got 1 for 4 samples"),
         ({"cond": torch.tensor([0, 1, 2, 9])}, "label 9 is not one of the 3 classes"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"field": torch.nn.Identity()}, r"drawn from a Field, as fg.NetworkField\(.* not Identity\(\)"),
+        ({"batch_size": 1.5}, "batch_size must be at least 1, an integer, not 1.5"),
+        ({"shape": 4}, "shape is .* not 4"),
+        ({"shape": (4.0, 2)}, r"shape is .* not \(4.0, 2\)"),
+        ({"cond": 1}, "cond is a tensor with one condition per sample, .* not 1"),
+        ({"cond": [0, 1, 2, 0]}, r"cond is a tensor with one condition per sample, .* not \[0, 1, 2, 0\]"),
+        ({"cond": torch.tensor(1)}, r"one condition per sample: got a tensor of shape \(\) for 4"),
+        ({"solver": "huen"}, "unknown solver 'huen'; did you mean 'heun'"),
+        ({"solver": 3}, "a solver needs a name .* not 3"),
+        ({"device": "nowhere"}, "there is no device 'nowhere' here"),
+        ({"device": 1.5}, "there is no device 1.5 here"),
+        ({"start": [0.0]}, r"start must have the shape \(4, 2\) of the samples, not \[0.0\]"),
+        ({"dtype": torch.long}, "a floating dtype, .* not torch.int64"),
+        ({"first": -1}, "first is .* an integer from 0, not -1"),
+        ({"first": 1.5}, "first is .* an integer from 0, not 1.5"),
+        ({"first": torch.arange(6)}, r"int64 of shape \(4,\), not int64 of shape \(6,\)"),
+        ({"first": torch.arange(6), "batch_size": 2}, r"int64 of shape \(4,\), not int64 of shape \(6,\)"),
         ({"seed": -1}, "a seed must be an integer"),
         ({"shape": (4, 3)}, r"states of this mixture have shape \(B, 2\)"),
     ],
 )
 def test_sample_says_what_is_wrong(change: dict, words: str) -> None:
-    arguments = {"shape": (4, 2), "cond": torch.tensor([0, 1, 2, 0])} | change
+    arguments = {"field": exact(), "shape": (4, 2), "cond": torch.tensor([0, 1, 2, 0])} | change
     with pytest.raises(ValueError, match=words):
-        fg.sample(exact(), **arguments)
+        fg.sample(**arguments)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_sample_says_that_a_device_is_not_there() -> None:
+    with pytest.raises(ValueError, match="there is no device 'cuda' here"):
+        fg.sample(exact(), (4, 2), device="cuda")
+
+
+@pytest.mark.parametrize("named", ["heun", {"name": "heun"}])
+def test_a_solver_may_be_named(named: object) -> None:
+    assert torch.equal(
+        fg.sample(exact(), (4, 2), solver=named), fg.sample(exact(), (4, 2), None, fg.solvers.build("heun"))
+    )
+    three = fg.sample(exact(), (4, 2), solver={"name": "heun", "steps": 3})
+    assert torch.equal(three, fg.sample(exact(), (4, 2), solver=fg.solvers.build("heun", steps=3)))
 
 
 def test_states_are_floating_point() -> None:

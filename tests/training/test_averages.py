@@ -379,6 +379,21 @@ def test_what_the_snapshots_cannot_give(moons, caplog: pytest.LogCaptureFixture,
         fg.load(training.RunFolder(folder).snapshots()[0])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"ema": None}, r"relative width, a number as 0.05 \(ema=0.05\), not None; ema=True takes"),
+        ({"ema": "yes"}, r"relative width, a number as 0.05 \(ema=0.05\), not 'yes'; ema=True takes"),
+        ({"path": None}, "from a run folder or a checkpoint file, named by its path, not None"),
+        ({"path": None, "ema": 0.1}, "from a run folder or a checkpoint file, named by its path, not None"),
+        ({"path": 3}, "named by its path, not 3"),
+    ],
+)
+def test_load_says_what_is_wrong(arguments: dict, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        fg.load(**{"path": tmp_path, **arguments})
+
+
 def test_written_averages_load_as_checkpoints(moons) -> None:
     folder, _ = moons
     for step, name in ((None, "sigma_rel-0.070.safetensors"), (240, "sigma_rel-0.070_step-00000240.safetensors")):
