@@ -45,9 +45,16 @@ def classifier_of(setting: Setting) -> nn.Module:
         setting: The data set, and the network, objective, training and seed nodes of its classifier.
     Returns:
         A network with ``features`` and ``classify``.
+    Raises:
+        ValueError: if it cannot be trained; a setting that is named is one of ``classifier``.
     """
     settings = {**setting.classifier, "data": setting.data}
     key = digest_of([settings, setting.train.contents])[:12]
     folder = cache_folder() / f"classifier-{setting.data['name']}-{key}"
-    train({**settings, "device": setting.device}, folder, setting.show)
+    try:
+        train({**settings, "device": setting.device}, folder, setting.show)
+    except ValueError as error:
+        named = str(error).startswith(tuple(f"{node}." for node in setting.classifier))
+        about = "classifier." if named else f"the classifier of {setting.train.name}: "
+        raise ValueError(f"{about}{error}") from None
     return load(folder, device=setting.device)
