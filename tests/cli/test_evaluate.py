@@ -37,3 +37,12 @@ def test_settings_of_the_classifier_are_named_in_full(digits: Run) -> None:
         assert digits(*words, word).sentence.startswith(sentence)
     assert digits(*words, SMALL).code == 0
     assert rows()[0]["reference_num"] == 54
+
+
+def test_a_rule_without_a_weight_is_evaluated_once(digits: Run) -> None:
+    words = ["evaluate", "d", "guidance=feedback", "solver=ddim", SMALL, *FEW]
+    assert digits(*words).code == 0
+    assert [(row["rule"], row["w"]) for row in rows()] == [("feedback", None), ("real data", None)]
+    assert "unknown option of guidance rule 'feedback': 'w'" in digits(*words, "guidance.w=2").sentence
+    assert digits("evaluate", "d", SMALL, *FEW).code == 0
+    assert [row["w"] for row in rows()] == [0, 0.5, 1, 1.5, 2, 3, 5, 8, None]
