@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import guidance, solvers, training
-from ..fields import Field, Posterior
+from ..fields import Field, LatentField, Posterior
 from ..options import check_options
 from .main import is_first
 
@@ -77,7 +77,8 @@ def train(settings: dict[str, Any], folder: Path) -> None:
         return
     print(f"trained: {shown}")
     if isinstance(model, Field):
-        print(f"next:    flowguide sample {shown}    or    flowguide evaluate {shown}")
+        sampling, measuring = _needs(model)
+        print(f"next:    flowguide sample {shown}{sampling}    or    flowguide evaluate {shown}{sampling}{measuring}")
     elif isinstance(model, Posterior):
         print(f"next:    flowguide sample RUN guidance=classifier guidance.classifier={shown}")
     elif isinstance(model, Autoencoder):
@@ -151,6 +152,18 @@ def evaluate(settings: dict[str, Any], folder: Path) -> None:
         return
     print(write_tables(rows, config.metrics, folder))
     print(f"tables: {_relative(folder)}/quality.csv and .json")
+
+
+def _needs(model: Field) -> tuple[str, str]:
+    """What sample and evaluate have to be told, and evaluate besides, of a model that their defaults do not suit."""
+    network = model.network
+    null = network.conditioning.null(1) if network.extra_channels else model.null(1)
+    images = isinstance(model, LatentField) or len(model.shape) == 3
+    labelled = model.takes_conditions if not network.extra_channels else network.labels is not None
+    return (
+        "" if null is not None else " '~guidance'",
+        "" if images and labelled else " features=identity 'metrics=[sliced_wasserstein,mmd]'",
+    )
 
 
 def _columns(config: SampleConfig, num_classes: int | None) -> int:

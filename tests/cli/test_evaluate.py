@@ -1,6 +1,7 @@
 """``flowguide evaluate``: what it takes, and what it says of what it does not."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy
@@ -46,3 +47,30 @@ def test_a_rule_without_a_weight_is_evaluated_once(digits: Run) -> None:
     assert "unknown option of guidance rule 'feedback': 'w'" in digits(*words, "guidance.w=2").sentence
     assert digits("evaluate", "d", SMALL, *FEW).code == 0
     assert [row["w"] for row in rows()] == [0, 0.5, 1, 1.5, 2, 3, 5, 8, None]
+
+
+def test_a_run_without_conditions_is_sampled_and_evaluated(digits: Run) -> None:
+    """As it says itself when it is trained; and what it says when it is asked to be guided."""
+    ended = digits("train", "digits", *DIGITS, "data.label_key=null", "run=u")
+    sample, evaluate = ended.out.partition("next:")[2].strip().split("    or    ")
+    assert sample == "flowguide sample u '~guidance'"
+    assert digits(*shlex.split(sample)[1:], "num=3", "solver.steps=1").code == 0
+    assert digits(*shlex.split(evaluate)[1:], "num=4", "solver.steps=1").code == 0
+    found = json.loads(Path("u/evaluation/quality.json").read_text())["rows"]
+    assert [(row["rule"], row["w"]) for row in found] == [("unguided", None), ("real data", None)]
+    for command in ("sample", "evaluate"):
+        assert "take no guidance, on the command line '~guidance'" in digits(command, "u").sentence
+
+
+def test_without_guidance_conditional_samples_are_evaluated(digits: Run) -> None:
+    words = ["evaluate", "d", SMALL, *FEW]
+    found = []
+    for number, (said, called) in enumerate(
+        [("~guidance", ("unguided", None)), ("guidance=null", ("unguided", None)), ("guidance.w=1", ("cfg", 1))]
+    ):
+        assert digits(*words, said, f"out=out{number}").code == 0
+        row, _ = json.loads(Path(f"out{number}/quality.json").read_text())["rows"]
+        assert (row.pop("rule"), row.pop("w")) == called
+        found.append(row)
+    assert found[0] == found[1] == found[2]
+    assert "a guidance rule needs a name" in digits(*words, "~guidance", "guidance.w=1").sentence
