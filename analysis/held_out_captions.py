@@ -51,7 +51,7 @@ class Config:
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for name in ("num", "shown"):
+        for name in ("num", "shown", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, not {getattr(self, name)}")
 

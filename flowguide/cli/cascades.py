@@ -40,8 +40,9 @@ class CascadeConfig:
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.num < 1:
-            raise ValueError(f"num must be at least 1, not {self.num}")
+        for name in ("num", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         training.check_seed(self.seed)
 
 

@@ -53,6 +53,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.num is not None and self.num < 2:
             raise ValueError(f"num must be at least 2, or null for as many as there are held-out data, not {self.num}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
         if not self.seeds or not self.metrics:
             raise ValueError("evaluate needs at least one seed and one metric")
         for seed in self.seeds:

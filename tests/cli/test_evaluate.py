@@ -74,3 +74,11 @@ def test_without_guidance_conditional_samples_are_evaluated(digits: Run) -> None
         found.append(row)
     assert found[0] == found[1] == found[2]
     assert "a guidance rule needs a name" in digits(*words, "~guidance", "guidance.w=1").sentence
+
+
+def test_counts_are_checked_before_anything_is_trained(digits: Run, tmp_path: Path) -> None:
+    for size in (0, -1):
+        words = [SMALL, *FEW, f"batch_size={size}"]
+        assert digits("evaluate", "d", *words).sentence == f"batch_size must be at least 1, not {size}"
+        assert digits("sample", "d", f"batch_size={size}").sentence == f"batch_size must be at least 1, not {size}"
+    assert not (tmp_path / "cache").exists()
