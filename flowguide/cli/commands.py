@@ -10,6 +10,7 @@ from .. import guidance, solvers, training
 from ..fields import Field, LatentField, Posterior
 from ..options import check_options
 from .main import is_first
+from .titles import title_of, words_of_weights
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,10 @@ class SampleConfig:
     @property
     def title(self) -> str:
         """A file name that says how the samples were made."""
-        w = self.guidance.get("w") if self.guidance else None
-        weight = f"_w{w:g}" if isinstance(w, (int, float)) else ""
-        rule = self.guidance["name"] if self.guidance else "unguided"
-        average = "" if isinstance(self.ema, bool) else f"_ema{self.ema:g}"
-        average += "" if self.temperature == 1 else f"_temperature{self.temperature:g}"
-        return f"{rule}{weight}_{self.solver['name']}{self.solver.get('steps', '')}_seed{self.seed}{average}"
+        told = words_of_weights(self.run, self.home, self.ema)
+        told += [] if self.temperature == 1 else [f"temperature{self.temperature:g}"]
+        elsewhere = None if Path(self.out) == Path(self.home, "samples") else self.home
+        return title_of(self.guidance, self.solver, self.seed, self.cond, told, {"run": elsewhere})
 
 
 def train(settings: dict[str, Any], folder: Path) -> None:

@@ -63,7 +63,8 @@ SAMPLE = """\
 flowguide sample RUN [setting=value ...]
 
 Draw samples from a trained run (a run folder, or one of its checkpoint files) and write them to RUN/samples
-as a picture (.png) and as tensors (.safetensors: data, and labels if there are any).
+as a picture (.png) and as tensors (.safetensors: data, and labels if there are any). The name of both says the rule and
+its weight, the solver, the seed, and what else is not as it is by default; of longer settings it has a digest.
 A run with a source starts from the source's held-out samples, any other from noise.
 
 guidance                 guidance=cfg guidance.w=3     (0 unconditional, 1 conditional, above 1 guided)

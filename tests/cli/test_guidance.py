@@ -59,6 +59,7 @@ def test_rules_with_an_observation(moons) -> None:
             expected = fg.sample(rule, (6, 2), torch.arange(6) % 2, fg.solvers.build("ddim", steps=3))
             (file,) = Path("runs/moons/samples").glob(f"{name}_*.safetensors")
             torch.testing.assert_close(load_file(file)["data"], expected, rtol=1e-4, atol=1e-4)
+            file.unlink()
 
 
 MISTAKES = [
