@@ -44,6 +44,8 @@ class Config:
     def __post_init__(self) -> None:
         if not 1 <= self.shown <= self.num or self.num < 2:
             raise ValueError(f"shown is how many of num={self.num} samples, at least 2, are drawn, not {self.shown}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be an integer of at least 1, not {self.batch_size}")
         for name in ("w", "augmentation", "metrics", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is a list that is not empty")

@@ -130,7 +130,7 @@ def measure_distance(model: Field, label: str, config: EvaluateConfig) -> list[R
         summary = summarise(evaluate(config, Path(config.home) / "evaluation"), [name])
         points = [(row["w"], row[name], row[f"{name}_std"]) for row in summary if row["rule"] != REAL]
     else:
-        points = [(w, *of_points(model, w, config)) for w in config.weights]
+        points = [(w, *of_points(model, w, config)) for w in config.swept]
     return [{"run": label, "w": w, "distance": distance, "std": std} for w, distance, std in points]
 
 

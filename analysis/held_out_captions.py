@@ -23,6 +23,7 @@ from flowguide import data, drawing, guidance, solvers, training
 from flowguide.cli import script
 from flowguide.digest import digest_of, digest_of_tensors
 from flowguide.evaluation import Row, weights_of, write_csv
+from flowguide.evaluation.features import Setting
 from flowguide.evaluation.features.classifier import classifier_of
 from flowguide.evaluation.kept import Kept
 from flowguide.options import check_options
@@ -50,7 +51,7 @@ class Config:
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for name in ("num", "shown"):
+        for name in ("num", "shown", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, not {getattr(self, name)}")
 
@@ -68,7 +69,7 @@ def held_out_captions(settings: dict[str, Any], folder: Path) -> list[Row]:
     judges = {}
     for what in WHAT:
         whole = {**model.config.data, "hold_out": 0.0, "label": what}
-        judges[what] = classifier_of(whole, config.classifier, config.device)
+        judges[what] = classifier_of(Setting.of(whole, config.classifier, config.device))
 
     def draw(w: float, rows: Tensor) -> Tensor:
         conds = model.conditions([test.captions[row] for row in rows.tolist()], len(rows))

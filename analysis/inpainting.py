@@ -51,6 +51,8 @@ class Config:
     def __post_init__(self) -> None:
         if not 1 <= self.shown <= self.num:
             raise ValueError(f"shown is how many of the num={self.num} images are drawn, not {self.shown}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be an integer of at least 1, not {self.batch_size}")
         if not self.rules:
             raise ValueError("rules must be a list of rules, each a name or a node, not []")
 

@@ -15,7 +15,7 @@ def quality_of_rules(settings: dict[str, Any], rules: Any, folder: Path) -> list
     """Measure every rule, write the tables, draw the figure; the rows that were measured, the real data last."""
     config = EvaluateConfig.of(settings)
     curves: list[Curve] = []
-    for label, node, solver in resolved(rules, config.guidance["w"], config.solver):
+    for label, node, solver in resolved(rules, config.w, config.solver):
         missing = [
             value for value in node.values() if isinstance(value, str) and "/" in value and not Path(value).exists()
         ]

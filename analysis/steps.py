@@ -17,7 +17,16 @@ from typing import Any
 
 from flowguide import drawing, metrics, solvers
 from flowguide.cli import script
-from flowguide.evaluation import EvaluateConfig, Row, Views, evaluate, label_of, summarise, write_csv
+from flowguide.evaluation import (
+    EvaluateConfig,
+    Row,
+    Views,
+    evaluate,
+    label_of,
+    label_of_weight,
+    summarise,
+    write_csv,
+)
 
 
 def steps(settings: dict[str, Any], folder: Path) -> list[Row]:
@@ -39,7 +48,7 @@ def steps(settings: dict[str, Any], folder: Path) -> list[Row]:
                 evaluate(chosen, Path(config.home) / "evaluation", show=False, views=views), config.metrics
             )
             rows += [{**point, "solver": label_of(node), "nfe": nfe, "steps": steps} for point in points]
-            shown = ", ".join(f"w={p['w']:g}: {p[config.metrics[0]]:.3f}" for p in points)
+            shown = ", ".join(f"w={label_of_weight(p['w'])}: {p[config.metrics[0]]:.3f}" for p in points)
             print(f"{label_of(node)}, {nfe} evaluations: {shown}", flush=True)
     rows.append({**real, "solver": "real data", "nfe": None, "steps": None})
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +88,9 @@ def figure(rows: list[Row], name: str) -> Any:
             ax.plot([r["nfe"] for r in of_solver], [r[name] for r in of_solver], "o-", color=colour, label=solver)
         ax.axhline(real[name], color=drawing.BLACK, linestyle="--", linewidth=0.8)
         budgets = sorted({row["nfe"] for row in points})
-        ax.set(xscale="log", yscale="log", title=f"$w$ = {w:g}", xlabel="evaluations of the guided field")
+        ax.set(
+            xscale="log", yscale="log", title=f"$w$ = {label_of_weight(w)}", xlabel="evaluations of the guided field"
+        )
         ax.set_xticks(budgets, map(str, budgets))
         ax.minorticks_off()
     axes[0][0].set_ylabel(metric.title)

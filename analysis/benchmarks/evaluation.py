@@ -71,7 +71,7 @@ def once(config: EvaluateConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = evaluate(config, Path(folder), show=False)
         write_tables(rows, config.metrics, Path(folder))
-        if len(config.weights) > 1:
+        if len(config.swept) > 1:
             drawing.save(quality_vs_w.figure(rows, config.metrics), Path(folder) / "quality_vs_w")
 
 

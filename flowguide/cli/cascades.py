@@ -10,6 +10,7 @@ from typing import Any
 from .. import training
 from ..options import check_options
 from .main import is_first, of_run
+from .titles import title_of, words_of_weights
 
 _EXAMPLE = "flowguide sample cascade=[runs/glyphs16_base,runs/glyphs64_sr]"
 
@@ -40,9 +41,17 @@ class CascadeConfig:
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.num < 1:
-            raise ValueError(f"num must be at least 1, not {self.num}")
+        for name in ("num", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         training.check_seed(self.seed)
+
+    @property
+    def title(self) -> str:
+        """A file name that says how the samples were made."""
+        told = words_of_weights(self.home, self.home, self.ema)
+        more = {"cascade": self.cascade, "augmentation": self.augmentation}
+        return "cascade_" + title_of(self.guidance, self.solver, self.seed, self.cond, told, more)
 
 
 def of_last(words: Sequence[str]) -> list[str]:
@@ -86,7 +95,7 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
     tensors = {"data": samples, **{f"stage_{number}": each for number, each in enumerate(before, 1)}}
     if labels is not None:
         tensors["labels"] = labels
-    file = folder / f"cascade_seed{config.seed}.safetensors"
+    file = folder / f"{config.title}.safetensors"
     save_file(tensors, file, {"config": json.dumps(settings)})
     written = [os.path.relpath(file)]
     if samples.shape[1] in (1, 3):

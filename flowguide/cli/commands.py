@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import guidance, solvers, training
-from ..fields import Field, Posterior
+from ..fields import Field, LatentField, Posterior
 from ..options import check_options
 from .main import is_first
+from .titles import title_of, words_of_weights
 
 
 @dataclass(frozen=True)
@@ -45,20 +46,19 @@ class SampleConfig:
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.num < 1:
-            raise ValueError(f"num must be at least 1, not {self.num}")
+        for name in ("num", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         training.check_seed(self.seed)
         training.check_temperature(self.temperature)
 
     @property
     def title(self) -> str:
         """A file name that says how the samples were made."""
-        w = self.guidance.get("w") if self.guidance else None
-        weight = f"_w{w:g}" if isinstance(w, (int, float)) else ""
-        rule = self.guidance["name"] if self.guidance else "unguided"
-        average = "" if isinstance(self.ema, bool) else f"_ema{self.ema:g}"
-        average += "" if self.temperature == 1 else f"_temperature{self.temperature:g}"
-        return f"{rule}{weight}_{self.solver['name']}{self.solver.get('steps', '')}_seed{self.seed}{average}"
+        told = words_of_weights(self.run, self.home, self.ema)
+        told += [] if self.temperature == 1 else [f"temperature{self.temperature:g}"]
+        elsewhere = None if Path(self.out) == Path(self.home, "samples") else self.home
+        return title_of(self.guidance, self.solver, self.seed, self.cond, told, {"run": elsewhere})
 
 
 def train(settings: dict[str, Any], folder: Path) -> None:
@@ -77,7 +77,8 @@ def train(settings: dict[str, Any], folder: Path) -> None:
         return
     print(f"trained: {shown}")
     if isinstance(model, Field):
-        print(f"next:    flowguide sample {shown}    or    flowguide evaluate {shown}")
+        sampling, measuring = _needs(model)
+        print(f"next:    flowguide sample {shown}{sampling}    or    flowguide evaluate {shown}{sampling}{measuring}")
     elif isinstance(model, Posterior):
         print(f"next:    flowguide sample RUN guidance=classifier guidance.classifier={shown}")
     elif isinstance(model, Autoencoder):
@@ -151,6 +152,18 @@ def evaluate(settings: dict[str, Any], folder: Path) -> None:
         return
     print(write_tables(rows, config.metrics, folder))
     print(f"tables: {_relative(folder)}/quality.csv and .json")
+
+
+def _needs(model: Field) -> tuple[str, str]:
+    """What sample and evaluate have to be told, and evaluate besides, of a model that their defaults do not suit."""
+    network = model.network
+    null = network.conditioning.null(1) if network.extra_channels else model.null(1)
+    images = isinstance(model, LatentField) or len(model.shape) == 3
+    labelled = model.takes_conditions if not network.extra_channels else network.labels is not None
+    return (
+        "" if null is not None else " '~guidance'",
+        "" if images and labelled else " features=identity 'metrics=[sliced_wasserstein,mmd]'",
+    )
 
 
 def _columns(config: SampleConfig, num_classes: int | None) -> int:

@@ -63,10 +63,12 @@ SAMPLE = """\
 flowguide sample RUN [setting=value ...]
 
 Draw samples from a trained run (a run folder, or one of its checkpoint files) and write them to RUN/samples
-as a picture (.png) and as tensors (.safetensors: data, and labels if there are any).
+as a picture (.png) and as tensors (.safetensors: data, and labels if there are any). The name of both says the rule and
+its weight, the solver, the seed, and what else is not as it is by default; of longer settings it has a digest.
 A run with a source starts from the source's held-out samples, any other from noise.
 
 guidance                 guidance=cfg guidance.w=3     (0 unconditional, 1 conditional, above 1 guided)
+no guidance              '~guidance'   (the conditional samples; and those of a run that takes no conditions)
 another model in a rule  guidance=classifier guidance.classifier=runs/digits_noisy_classifier (a run folder)
 what is seen             guidance=dps 'guidance.observation={{name: mask, std: 0.1}}' guidance.observed=seen.npy
 a weight per time        'guidance.w={{name: linear, start: 1, end: 4}}'    (see: flowguide list schedules)
@@ -100,7 +102,7 @@ RUN/evaluation/quality.csv and .json. Finished points are kept, and so is what f
 guidance weights         'guidance.w=[0,1,2,4]'
 seeds                    'seeds=[0,1,2]' gives means and standard deviations
 samples                  num=1000; default: as many as there are held-out data
-guidance, solver         guidance=cfg solver=auto solver.steps=10
+guidance, solver         guidance=cfg solver=auto solver.steps=10; without any, as of runs without labels: '~guidance'
 w as a shape in time     guidance=schedule guidance.shape=cosine guidance.rule=cfg
 metrics                  metrics=[frechet_distance,precision,recall,memorisation]   (see: flowguide list metrics)
 features                 features=identity (points), inception (the FID of the literature), dinov2; see: list features

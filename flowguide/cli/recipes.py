@@ -17,6 +17,7 @@ from unittest import mock
 import yaml
 
 from ..registry import Registry, unknown
+from .words import flags_and_overrides, overridden, without
 
 Task = Callable[[dict[str, Any], Path], None]
 
@@ -30,18 +31,6 @@ _GROUPS = {
     "guidance": "guidance",
     "solver": "solvers",
     "features": "evaluation.features",
-}
-# hydra's flags that make sense here, and whether a value follows.
-_FLAGS = {
-    "--multirun": False,
-    "-m": False,
-    "--config-dir": True,
-    "-cd": True,
-    "--cfg": True,
-    "-c": True,
-    "--resolve": False,
-    "--package": True,
-    "-p": True,
 }
 
 
@@ -64,6 +53,11 @@ def names() -> dict[str, str]:
 def groups() -> dict[str, Registry]:
     """The kinds of component that a recipe chooses, by the name of the choice."""
     return {group: importlib.import_module(f"flowguide.{package}").registry for group, package in _GROUPS.items()}
+
+
+def choices() -> set[str]:
+    """What a recipe chooses by name: components, and files in folders beside the recipes."""
+    return {*_GROUPS, *(file.name for file in folder().iterdir() if file.is_dir())}
 
 
 def locate(recipe: str) -> tuple[Path, str]:
@@ -94,7 +88,9 @@ def run(task: Task, where: Path, name: str, words: Sequence[str]) -> None:
 
     from .recipe_errors import explain
 
-    flags, words = _flags_and_overrides(words)
+    flags, words = flags_and_overrides(words)
+    chosen = choices()
+    words = [without(word, chosen) for word in words]
     modules = [*_imports_in(where / f"{name}.yaml"), *imports_among(words)]
     import_modules(modules)
     _offer_components()
@@ -105,7 +101,7 @@ def run(task: Task, where: Path, name: str, words: Sequence[str]) -> None:
         "hydra.sweep.subdir=${hydra:job.override_dirname}",
         "hydra.job.config.override_dirname.exclude_keys=[recipe,run,home,out,imports]",
     ]
-    words = [*words, *settings, *(line for line in outputs if not _overridden(line.partition("=")[0], words))]
+    words = [*words, *settings, *(line for line in outputs if not overridden(line.partition("=")[0], words))]
     if where != folder() and not {"--config-dir", "-cd"} & set(flags):
         flags += ["--config-dir", str(where)]
 
@@ -208,31 +204,6 @@ def _offer_components() -> None:
                 options = registry.options(name).items()
                 node |= {key: "???" for key, option in options if option.default is option.empty}
             store.store(group=group, name=name, node=node, provider="flowguide")
-
-
-def _flags_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """hydra's parser wants its flags together, wherever a user wrote them."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if not word.startswith("-"):
-            overrides.append(word)
-            continue
-        flag, equals, _ = word.partition("=")
-        if flag not in _FLAGS:
-            raise unknown("flag", word, _FLAGS)
-        flags.append(word)
-        if _FLAGS[flag] and not equals:
-            value = next(rest, None)
-            if value is None:
-                raise ValueError(f"{word} needs a value after it")
-            flags.append(value)
-    return flags, overrides
-
-
-def _overridden(key: str, words: Sequence[str]) -> bool:
-    return any(word.lstrip("+").partition("=")[0] == key for word in words)
 
 
 @contextmanager

@@ -6,7 +6,8 @@ were resized, of how many samples, and against what. What features see in real d
 finished points (``kept``), so that an evaluation that was interrupted, or is asked for again, goes on where it stopped.
 """
 
-from .evaluate import EvaluateConfig, evaluate, weights_of
+from .config import EvaluateConfig, weights_of
+from .evaluate import evaluate
 from .features import Features
 from .judge import Judge, judge_for
 from .kept import Row

@@ -2,8 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,8 @@ from .. import guidance, metrics, solvers
 from ..digest import digest_of, digest_of_module
 from ..fields import Field
 from ..metrics import Seen
-from ..options import check_options
 from ..training import (
     Ranks,
-    check_seed,
-    check_temperature,
     joined,
     load_generative,
     pixel_data,
@@ -29,93 +26,19 @@ from ..training import (
 from .bits import bits_of
 from .checks import check_bits, check_needs, check_reference
 from .conditions import drawn_conditions
+from .config import EvaluateConfig
 from .kept import Kept, Row
 from .sweep import sweep
-from .tables import REAL, label_of
+from .tables import REAL, UNGUIDED, label_of
 from .view import Views
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """What ``recipes/base/evaluate.yaml`` may say, resolved.
-
-    Attributes:
-        run, home: The run folder or checkpoint file, and the run's folder.
-        out: Where the tables go.
-        guidance: Node of a guidance rule, with ``w`` a number, a schedule's node, or a list of them.
-        solver: Node of a solver.
-        metrics: Names of metrics.
-        classifier: The network, objective, training and seed nodes of the classifier to measure with.
-        features: Node of the features that metrics are computed in.
-        reference: Node of a data set to compare with; None for the run's own.
-        num: Samples per point; None for as many as there are held-out data.
-        seeds: One evaluation each.
-        batch_size: Samples per evaluation of the network.
-        temperature: Factor on the noise that samples start from.
-        device, ema, imports: Where, with which weights (see :func:`flowguide.load`), with whose components.
-    """
-
-    run: str
-    home: str
-    out: str
-    guidance: Mapping[str, Any]
-    solver: Mapping[str, Any]
-    metrics: Sequence[str]
-    classifier: Mapping[str, Any]
-    features: Mapping[str, Any] = field(default_factory=lambda: {"name": "classifier"})
-    reference: Mapping[str, Any] | None = None
-    num: int | None = None
-    seeds: Sequence[int] = (0,)
-    batch_size: int = 256
-    temperature: float = 1.0
-    device: str = "auto"
-    ema: bool | float = True
-    imports: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        if self.num is not None and self.num < 2:
-            raise ValueError(f"num must be at least 2, or null for as many as there are held-out data, not {self.num}")
-        if not self.seeds or not self.metrics:
-            raise ValueError("evaluate needs at least one seed and one metric")
-        for seed in self.seeds:
-            check_seed(seed)
-        check_temperature(self.temperature)
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "EvaluateConfig":
-        """From nested settings; ValueError naming the first that is unknown, missing or of the wrong type."""
-        return cls(**check_options("the command", cls, (), settings))
-
-    @property
-    def weights(self) -> dict[float | str | None, Any]:
-        """The guidance weights to evaluate, by what they are called: numbers by themselves, schedules by their labels.
-
-        A rule without a weight has one, None.
-        """
-        name, given = self.guidance.get("name"), self.guidance.get("w")
-        if given is None and name in guidance.names() and "w" not in guidance.registry.options(name):
-            return {None: None}
-        several = given if isinstance(given, list) else [given]
-        named = {label_of(w): w for w in several if isinstance(w, Mapping) and "name" in w}
-        numbers = [w for w in several if w not in named.values()]
-        return {**{w: w for w in (weights_of({"w": numbers}) if numbers or not named else [])}, **named}
-
-
-def weights_of(node: Mapping[str, Any]) -> list[float]:
-    """The guidance weights that a node lists, for whatever is done once for each; ValueError if they are no numbers."""
-    given = node.get("w")
-    weights = given if isinstance(given, list) else [given]
-    if not weights or not all(isinstance(w, (int, float)) and not isinstance(w, bool) for w in weights):
-        raise ValueError(f"guidance.w must be a number or a list of numbers, not {given!r}")
-    return [float(w) for w in weights]
-
-
 def evaluate(
     config: EvaluateConfig, out: Path, show: bool = True, rule: str | None = None, views: Views | None = None
 ) -> list[Row]:
-    """Measure a run at every weight of ``guidance.w`` for every seed.
+    """Measure a run at every guidance weight for every seed.
 
     Every finished point is kept in ``out/points.json`` and not computed again. Under ``torchrun`` each process draws
     its share of the samples, and all of them return the same rows.
@@ -139,11 +62,11 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     solver = solvers.registry.build_from(config.solver)
     measures = {name: metrics.build(name) for name in config.metrics}
     model = load_generative(config.run, config.ema, config.device)
-    node = with_models(config.guidance, model, config.ema)
-    weights = config.weights
+    node = with_models(config.rule, model, config.ema)
+    weights = config.swept
 
     def build(w: Any) -> Field:
-        return guidance.registry.build_from(_weighted(node, w), model)
+        return model if node is None else guidance.registry.build_from(_weighted(node, w), model)
 
     rules = [build(w) for w in weights.values()]  # all of them now, for whatever is wrong to be said
     one = rules[0]
@@ -177,7 +100,7 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     said: set[str] = set()
     keys = {
         (w, seed): digest_of(
-            {**settings, "guidance": _weighted(config.guidance, weights[w]), "w": w, "seed": seed, "num": num}
+            {**settings, "guidance": _weighted(config.rule, weights[w]), "w": w, "seed": seed, "num": num}
         )
         for w in weights
         for seed in config.seeds
@@ -197,7 +120,7 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
                     bits = bits_of(build(weights[w]), view.setting.test, labels is not None, **options)
                     seen = replace(seen, bits=bits.to(features.device))
                 kept[keys[w, seed]] = {
-                    "rule": config.guidance["name"],
+                    "rule": config.rule["name"] if config.rule else UNGUIDED,
                     "w": w,
                     "seed": seed,
                     "num": num,
@@ -237,6 +160,6 @@ def measure_all(
     return measured
 
 
-def _weighted(node: Mapping[str, Any], w: Any) -> dict[str, Any]:
+def _weighted(node: Mapping[str, Any] | None, w: Any) -> Mapping[str, Any] | None:
     """The node of one weight."""
-    return dict(node) if w is None else {**node, "w": w}
+    return node if w is None else {**node, "w": w}

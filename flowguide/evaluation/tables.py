@@ -12,6 +12,7 @@ from .. import metrics
 from .kept import Row
 
 REAL = "real data"
+UNGUIDED = "unguided"
 
 
 def summarise(rows: Sequence[Row], names: Iterable[str]) -> list[Row]:

@@ -38,11 +38,12 @@ class Pair(Guidance):
         if field.needs_condition:
             raise ValueError(
                 f"{self.name} needs a field with a null condition, and this one was trained without: take no "
-                f"guidance, independent_condition, or that of a classifier with base=conditional"
+                f"guidance ('~guidance'), independent_condition, or that of a classifier with base=conditional"
             )
         if not field.takes_conditions:
             raise ValueError(
-                f"{self.name} needs a field with a null condition, and this one takes no conditions at all"
+                f"{self.name} needs a field with a null condition, and this one takes no conditions at all: take no "
+                f"guidance, on the command line '~guidance'"
             )
 
     def combine(self, u: Prediction, c: Prediction, w: float | Tensor) -> Prediction:

@@ -81,6 +81,8 @@ def fit(
     if step >= options.steps:
         log.info("%s is trained already, to step %d of %d", run.folder, step, options.steps)
         return averages.model
+    if run.files():
+        run.describe(config.settings())
     if step:
         log.info("going on from step %d", step)
     device = next(model.parameters()).device

@@ -73,6 +73,8 @@ class RunFolder:
     def open(self, config: dict[str, Any], fresh: bool = False, allow: bool = False) -> None:
         """Create the folder for ``config``, or take up the run that is in it; all ranks have to call.
 
+        What is written down of a run that is taken up is left as it is until it goes on: see :meth:`describe`.
+
         Args:
             config: The resolved configuration.
             fresh: Start over, removing the checkpoints and averages of an earlier run.
@@ -92,9 +94,15 @@ class RunFolder:
                 old += [*self.files(), *self.averages.glob("*.safetensors"), *self.logs.glob("events.*")]
             for path in old:
                 checkpoint.remove(path)
+        if not self.files():
+            self.describe(config)
+        self.ranks.wait()
+
+    def describe(self, config: dict[str, Any]) -> None:
+        """Write down what the run is of from here on: its configuration, and what it runs in."""
+        if self.ranks.first:
             _write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
             _write_text(self.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
-        self.ranks.wait()
 
     def _compare(self, config: dict[str, Any], allow: bool) -> None:
         """ValueError, or a warning if that is allowed, if the run in the folder has another configuration."""

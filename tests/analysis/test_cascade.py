@@ -67,6 +67,7 @@ def test_every_row_is_measured_once_and_drawn(runs: Path, monkeypatch, capsys) -
     [
         (["shown=0"], "shown is how many of num=6 samples, at least 2, are drawn, not 0"),
         (["w=[]"], "w is a list that is not empty"),
+        (["batch_size=0"], "batch_size must be an integer of at least 1, not 0"),
         (["augmentation=[0.9]"], "augmentation=0.9 is more than was trained with, which was levels up to 0.5"),
         (["direct=no/where"], "no/where does not exist"),
     ],

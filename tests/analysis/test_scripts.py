@@ -379,6 +379,7 @@ def test_inpainting(run: Path, capsys) -> None:
         (["rules=[dsp]"], "unknown guidance rule 'dsp'; did you mean 'dps'"),
         (["rules=[]"], "rules must be a list of rules"),
         (["shown=0"], "shown is how many of the num=100 images are drawn, not 0"),
+        (["batch_size=0"], "batch_size must be an integer of at least 1, not 0"),
         (["observation={name: downsample, factor: 3}"], "that blocks of 3 x 3 fill, not samples of shape (1, 8, 8)"),
         (["observation={name: mask, std: -1}"], "std is the standard deviation of the noise, at least 0, not -1"),
     ],

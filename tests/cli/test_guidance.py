@@ -59,6 +59,7 @@ def test_rules_with_an_observation(moons) -> None:
             expected = fg.sample(rule, (6, 2), torch.arange(6) % 2, fg.solvers.build("ddim", steps=3))
             (file,) = Path("runs/moons/samples").glob(f"{name}_*.safetensors")
             torch.testing.assert_close(load_file(file)["data"], expected, rtol=1e-4, atol=1e-4)
+            file.unlink()
 
 
 MISTAKES = [
@@ -104,15 +105,21 @@ def test_a_list_of_weights_is_a_sweep(name: str) -> None:
         ({"name": "cfg", "w": {"name": "linear", "end": 4}}, {"linear 4": {"name": "linear", "end": 4}}),
         ({"name": "cfg", "w": [1, {"name": "cosine"}]}, {1.0: 1.0, "cosine": {"name": "cosine"}}),
         ({"name": "feedback"}, {None: None}),
+        # What the user leaves open, the recipe says, of a rule that has a weight.
+        ({"name": "cfg", "w": None}, {0.0: 0.0, 3.0: 3.0}),
+        ({"name": "feedback", "w": None}, {None: None}),
+        ({"name": "feedback", "w": 2}, {2.0: 2.0}),
+        ({"w": None}, {None: None}),
+        (None, {None: None}),
     ],
 )
-def test_weights_to_evaluate_are_numbers_schedules_or_none(node: dict, expected: dict) -> None:
+def test_weights_to_evaluate_are_numbers_schedules_or_none(node: dict | None, expected: dict) -> None:
     common = {"run": "r", "home": "r", "out": "r", "solver": {}, "metrics": ["label_accuracy"], "classifier": {}}
-    assert EvaluateConfig(**common, guidance=node).weights == expected
+    assert EvaluateConfig(**common, guidance=node, weights=[0, 3]).swept == expected
 
 
 @pytest.mark.parametrize("w", [[], "three", None, [True], [1, {"start": 1}]])
 def test_other_weights_to_evaluate_are_refused(w) -> None:
     common = {"run": "r", "home": "r", "out": "r", "solver": {}, "metrics": ["label_accuracy"], "classifier": {}}
     with pytest.raises(ValueError, match=r"guidance.w must be a number or a list of numbers"):
-        _ = EvaluateConfig(**common, guidance={"name": "cfg", "w": w}).weights
+        _ = EvaluateConfig(**common, guidance={"name": "cfg", "w": w}).swept

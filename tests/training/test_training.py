@@ -174,6 +174,19 @@ def test_another_configuration_is_allowed_on_request_and_what_fits_is_taken(tmp_
     assert new in after
     assert new not in before
     assert fg.load(tmp_path).config.network["depth"] == 2
+    assert training.RunFolder(tmp_path).config()["network"]["depth"] == 2
+
+
+def test_what_is_written_of_a_run_stays_where_no_step_is_taken(tmp_path: Path) -> None:
+    """A finished run is what its checkpoints are, whatever is allowed."""
+    training.train(recipe(), tmp_path, show=False)
+    files = [tmp_path / name for name in ("config.yaml", "environment.json")]
+    before = [file.read_bytes() for file in files]
+    training.train(recipe(network__width=8, allow=True), tmp_path, show=False)
+    assert [file.read_bytes() for file in files] == before
+    training.train(recipe(), tmp_path, show=False)
+    with pytest.raises(ValueError, match=r"network.width=16, not 8"):
+        training.train(recipe(network__width=8), tmp_path, show=False)
 
 
 @objectives.register("explodes")

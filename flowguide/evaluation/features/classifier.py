@@ -1,8 +1,5 @@
 """Features of a classifier that flowguide trains on the data set at hand, once, and keeps."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor, nn
 
 from ...cache import cache_folder
@@ -21,7 +18,7 @@ class Classifier(Features):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        self.network = classifier_of(setting.data, setting.classifier, setting.device, setting.show)
+        self.network = classifier_of(setting)
         self.digest = digest_of_tensors(self.network.state_dict())
 
     def caption(self, held_out: Seen) -> str:
@@ -38,20 +35,26 @@ def accuracy(seen: Seen) -> float:
     return float((seen.logits.argmax(1) == seen.labels).double().mean())
 
 
-def classifier_of(
-    data: Mapping[str, Any], classifier: Mapping[str, Any], device: str = "auto", show: bool = True
-) -> nn.Module:
+def classifier_of(setting: Setting) -> nn.Module:
     """The classifier of a data set: from the cache, or trained now.
 
+    It is kept by its own nodes, the data node, and what tells the training data from others
+    (:attr:`.Samples.contents`): a file of the same name may hold other data in another folder, or on another day.
+
     Args:
-        data: The data node of a configuration.
-        classifier: Its network, objective, training and seed nodes.
-        device: Where to train and use it.
-        show: Show a progress bar.
+        setting: The data set, and the network, objective, training and seed nodes of its classifier.
     Returns:
         A network with ``features`` and ``classify``.
+    Raises:
+        ValueError: if it cannot be trained; a setting that is named is one of ``classifier``.
     """
-    settings = {**classifier, "data": data}
-    folder = cache_folder() / f"classifier-{data['name']}-{digest_of(settings)[:12]}"
-    train({**settings, "device": device}, folder, show)
-    return load(folder, device=device)
+    settings = {**setting.classifier, "data": setting.data}
+    key = digest_of([settings, setting.train.contents])[:12]
+    folder = cache_folder() / f"classifier-{setting.data['name']}-{key}"
+    try:
+        train({**settings, "device": setting.device}, folder, setting.show)
+    except ValueError as error:
+        named = str(error).startswith(tuple(f"{node}." for node in setting.classifier))
+        about = "classifier." if named else f"the classifier of {setting.train.name}: "
+        raise ValueError(f"{about}{error}") from None
+    return load(folder, device=setting.device)

@@ -1,0 +1,31 @@
+"""The words of a command line, as hydra wants them."""
+
+import pytest
+import yaml
+from command_line import TINY, Run
+
+from flowguide.cli.recipes import choices
+from flowguide.cli.words import without
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("guidance=null", "~guidance"),
+        ("watch=null", "~watch"),
+        ("guidance@watch.guidance=null", "~guidance@watch.guidance"),
+        ("sigma_data=null", "sigma_data=null"),
+        ("guidance=cfg", "guidance=cfg"),
+        ("guidance=cfg,null", "guidance=cfg,null"),
+        ("guidance.w=null", "guidance.w=null"),
+    ],
+)
+def test_to_choose_null_is_to_choose_nothing(word: str, expected: str) -> None:
+    assert without(word, choices()) == expected
+
+
+def test_a_default_that_is_null_may_be_said(run: Run) -> None:
+    """Whatever a recipe says of itself may be said to it."""
+    ended = run("train", "moons", *TINY, "source=null", "conditioner=null", "watch=null", "--cfg", "job")
+    assert ended.code == 0
+    assert not yaml.safe_load(ended.out).get("source")
