@@ -157,13 +157,16 @@ def evaluate(settings: dict[str, Any], folder: Path) -> None:
 def _needs(model: Field) -> tuple[str, str]:
     """What sample and evaluate have to be told, and evaluate besides, of a model that their defaults do not suit."""
     network = model.network
-    null = network.conditioning.null(1) if network.extra_channels else model.null(1)
+    null = network.conditioning.null(1) if network.extra_channels and model.told == "sometimes" else model.null(1)
     images = isinstance(model, LatentField) or len(model.shape) == 3
-    labelled = model.takes_conditions if not network.extra_channels else network.labels is not None
-    return (
-        "" if null is not None else " '~guidance'",
-        "" if images and labelled else " features=identity 'metrics=[sliced_wasserstein,mmd]'",
-    )
+    labelled = network.null(1) is not None or network.needs_condition
+    if network.extra_channels:
+        labelled = network.labels is not None
+    if not (images and labelled):
+        measuring = " features=identity 'metrics=[sliced_wasserstein,mmd]'"
+    else:
+        measuring = " 'metrics=[frechet_distance,inception_score]'" if model.told == "never" else ""
+    return "" if null is not None else " '~guidance'", measuring
 
 
 def _columns(config: SampleConfig, num_classes: int | None) -> int:

@@ -173,11 +173,17 @@ def test_its_smoke_variant_runs(run: Run, name: str, tmp_path: Path, monkeypatch
     for option in ("precision", "ema", "ema_lengths", "decay", "optimizer", "betas", "clip"):
         assert config["training"][option] == large["training"][option]
     assert len(list((folder / "averages").glob("step-*"))) == (3 if config["training"]["ema_lengths"] else 0)
-    sampled = run("sample", str(folder), "num=3", "guidance.w=1.5", "solver.steps=2", "device=cpu")
+    alone = config["objective"]["label_dropout"] == 1  # never told a label, and so not guided
+    guided = ["~guidance"] if alone else ["guidance.w=1.5"]
+    sampled = run("sample", str(folder), "num=3", *guided, "solver.steps=2", "device=cpu")
     assert "3 samples, 2 evaluations" in sampled.out
-    evaluated = run("evaluate", str(folder), "--smoke")
+    advised = ["~guidance", "metrics=[frechet_distance,inception_score]"] if alone else []
+    for word in advised:
+        assert f"'{word}'" in ended.out
+    evaluated = run("evaluate", str(folder), "--smoke", *advised)
     assert evaluated.code == 0, evaluated
-    assert (folder / "evaluation" / "quality.csv").read_text().count("cfg,") == 3
+    rows = (folder / "evaluation" / "quality.csv").read_text()
+    assert (rows.count("cfg,"), rows.count("unguided,")) == ((0, 1) if alone else (3, 0))
 
 
 def test_the_smoke_variant_of_an_autoencoder_runs(run: Run) -> None:
