@@ -24,6 +24,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "observations": ("observations.registry", "guidance.observation=NAME, for rules that take one"),
     "solvers": ("solvers.registry", "solver=NAME"),
     "grids": ("solvers.grids", "solver.grid=NAME"),
+    "diffusions": ("solvers.diffusions", "solver.diffusion=NAME, of SDE solvers"),
     "metrics": ("metrics.registry", "metrics=[NAME, ...]"),
     "features": ("evaluation.features.registry", "features=NAME"),
     "formats": ("pretrained.registry", "flowguide import FILE format=NAME"),

@@ -27,8 +27,18 @@ from .sampling import sample
 register, build, names = registry.register, registry.build, registry.names
 
 __all__ = [
-    "Diffusion", "Grid", "RungeKutta", "Solver", "build", "diffusions", "grids", "names", "optimize_grid", "register",
-    "registry", "sample",
-]  # fmt: skip
+    "Diffusion",
+    "Grid",
+    "RungeKutta",
+    "Solver",
+    "build",
+    "diffusions",
+    "grids",
+    "names",
+    "optimize_grid",
+    "register",
+    "registry",
+    "sample",
+]
 
 import_siblings(__name__)
