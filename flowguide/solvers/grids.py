@@ -76,13 +76,16 @@ class Explicit(Grid):
         return self.times
 
 
+_ALL_NOISE = math.log(1e4)  # log rho from which a state tells nothing of the data
+
+
 class _Ratio(Grid):
     """Through rho = sigma / alpha, which has no end where alpha = 0.
 
     Args:
         sigma_min: Where sigma = 0 at the end, rho at the beginning of the last step, which goes to the end itself.
-        sigma_max: Where alpha = 0 at the start, the rho that the steps are counted from; the first one still sets
-            out from the start itself.
+        sigma_max: Where alpha = 0 at the start, or next to it (rho above 10^4), the rho that the steps are counted
+            from; the first one still sets out from the start itself.
     """
 
     def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0) -> None:
@@ -100,7 +103,7 @@ class _Ratio(Grid):
     def __call__(self, path: Path, start: float, end: float, solver: "Solver") -> Tensor:
         high, low = (-path.half_log_snr(torch.tensor([start, end], dtype=torch.float64))).tolist()
         count = solver.steps if math.isinf(low) else solver.steps + 1
-        first = min(high, max(math.log(self.sigma_max), low)) if math.isinf(high) else high
+        first = min(high, max(math.log(self.sigma_max), low)) if high > _ALL_NOISE else high
         last = math.log(self.sigma_min) if math.isinf(low) else low
         if not last < first or count < 2:
             return torch.linspace(start, end, solver.steps + 1, dtype=torch.float64)

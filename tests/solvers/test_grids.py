@@ -51,10 +51,14 @@ def test_karras_on_its_own_path_is_uniform() -> None:
     torch.testing.assert_close(times_of("karras", "edm"), times_of("uniform", "edm"), rtol=0, atol=1e-9)
 
 
-def test_infinite_ratios_are_counted_from_the_options() -> None:
-    """On the linear path sigma / alpha falls from infinity to 0: inside, steps are even between the options."""
-    times = times_of({"name": "log_snr", "sigma_min": 0.01, "sigma_max": 50.0})
-    log_ratio = -fg.paths.build("linear").half_log_snr(times)[1:-1]
+@pytest.mark.parametrize("path", ["linear", "polynomial"])
+def test_infinite_ratios_are_counted_from_the_options(path: str) -> None:
+    """On the linear path sigma / alpha falls from infinity to 0: inside, steps are even between the options.
+
+    Polynomial paths are the same on another clock, and begin where the ratio is not infinite but 10^6.
+    """
+    times = times_of({"name": "log_snr", "sigma_min": 0.01, "sigma_max": 50.0}, path)
+    log_ratio = -fg.paths.build(path).half_log_snr(times)[1:-1]
     expected = torch.linspace(math.log(50), math.log(0.01), 10, dtype=torch.float64)[1:]
     torch.testing.assert_close(log_ratio, expected, rtol=1e-9, atol=1e-9)
 
