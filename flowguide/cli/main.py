@@ -88,7 +88,7 @@ def of_run(words: Sequence[str], example: str) -> list[str]:
     if words and ("=" not in words[0] or Path(words[0]).exists()) and not words[0].startswith("-"):
         words[0] = f"run={quoted(words[0])}"
     runs = [_unquoted(word.partition("=")[2]) for word in words if word.startswith("run=")]
-    if not runs:
+    if not runs or not runs[-1].strip():
         raise ValueError(f"which run? Name the folder that 'flowguide train' wrote, for example: {example}")
     home = Path(runs[-1])
     if is_checkpoint(home):

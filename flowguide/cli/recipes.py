@@ -17,7 +17,7 @@ from unittest import mock
 import yaml
 
 from ..registry import Registry, unknown
-from .words import flags_and_overrides, overridden, without
+from .words import check_folders, flags_and_overrides, overridden, without
 
 Task = Callable[[dict[str, Any], Path], None]
 
@@ -89,6 +89,7 @@ def run(task: Task, where: Path, name: str, words: Sequence[str]) -> None:
     from .recipe_errors import explain
 
     flags, words = flags_and_overrides(words)
+    check_folders(words)
     chosen = choices()
     words = [without(word, chosen) for word in words]
     modules = [*_imports_in(where / f"{name}.yaml"), *imports_among(words)]

@@ -44,6 +44,14 @@ def overridden(key: str, words: Sequence[str]) -> bool:
     return any(word.lstrip("+").partition("=")[0] == key for word in words)
 
 
+def check_folders(words: Sequence[str]) -> None:
+    """ValueError if a folder is said to be nothing, as by a variable that is not set: it would be the current one."""
+    for word in words:
+        key, equals, value = word.lstrip("+").partition("=")
+        if key in ("run", "out") and equals and not value.strip("'\" "):
+            raise ValueError(f"{word} names no folder (is a variable of the shell not set?): give one, {key}=runs/mine")
+
+
 def without(word: str, choices: Collection[str]) -> str:
     """A word that chooses null, ``guidance=null``, as the one that takes the choice out, ``~guidance``; others as is.
 

@@ -1,5 +1,7 @@
 """The words of a command line, as hydra wants them."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from command_line import TINY, Run
@@ -29,3 +31,17 @@ def test_a_default_that_is_null_may_be_said(run: Run) -> None:
     ended = run("train", "moons", *TINY, "source=null", "conditioner=null", "watch=null", "--cfg", "job")
     assert ended.code == 0
     assert not yaml.safe_load(ended.out).get("source")
+
+
+@pytest.mark.parametrize("word", ["run=", "out=", "run=''", 'out=" "', "+run="])
+def test_a_folder_that_is_not_named_is_not_the_current_one(run: Run, word: str, tmp_path: Path) -> None:
+    assert f"{word} names no folder" in run("train", "moons", *TINY, word).sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_not_named(moons: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty word, in the folder of a run."""
+    assert "out= names no folder" in moons("sample", "runs/moons", "out=").sentence
+    monkeypatch.chdir("runs/moons")
+    for word in ("", "run=", "run=''"):
+        assert moons("sample", word).sentence.startswith("which run?")
