@@ -112,6 +112,21 @@ def test_times_of_all_kinds(t: object) -> None:
     torch.testing.assert_close(field(x, t).velocity, expected)
 
 
+def test_no_value_is_looked_at() -> None:
+    """On a GPU each look would be a wait: these tensors have no values, and so to look would be an error."""
+    field = model().to("meta")
+    x, t, y = (
+        torch.empty(4, 2, device="meta"),
+        torch.empty(4, device="meta"),
+        torch.zeros(4, dtype=torch.long).to("meta"),
+    )
+    for rule in (field, fg.guidance.build("cfg", field, w=2.0)):
+        assert rule(x, t, y).velocity.shape == (4, 2)
+    assert fg.objectives.build("cfm")(field, data=x, cond=y).shape == ()
+    with pytest.raises(ValueError, match="one condition per sample: got 3 for 4"):
+        field(x, t, y[:3])
+
+
 def test_transforms_and_compilation_go_through_the_checks() -> None:
     field, x, y, t = model(), torch.randn(4, 2), torch.tensor([0, 1, 2, 3]), torch.rand(4)
     expected = field(x, t, y).velocity
