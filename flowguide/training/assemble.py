@@ -95,10 +95,11 @@ def build_model(config: TrainConfig) -> nn.Module:
         A network with its path: a NetworkField (a LatentField, if its data are latents of images), or a
         NetworkPosterior if it classifies noisy states; without a path, a bare network.
     Raises:
-        ValueError: if network and path do not go together.
+        ValueError: if network and path do not go together, or a setting means nothing for them.
     """
     network = networks.registry.build_from(config.network)
     noisy = isinstance(network, networks.NoisyClassifier)
+    _check_meant(config, network, noisy)
     if config.path is None:
         if noisy:
             raise ValueError(
@@ -116,6 +117,18 @@ def build_model(config: TrainConfig) -> nn.Module:
     field = kind(network, path, config.predicts, config.sigma_data, clock=config.clock, told=told, **options)
     field.shape = None if config.shape is None else tuple(config.shape)
     return field
+
+
+def _check_meant(config: TrainConfig, network: nn.Module, noisy: bool) -> None:
+    """ValueError if a setting is given that is of another kind of model than the one of this network."""
+    meant = {
+        "shown": ("a classifier of noisy states", noisy),
+        "clock": ("a model that is told a time", config.path is not None),
+        "sigma_data": ("a model that predicts edm", config.path is not None and not noisy),
+    }
+    for name, (kind, fits) in meant.items():
+        if (given := getattr(config, name)) is not None and not fits:
+            raise ValueError(f"{name}={given} is for {kind}, and {type(network).__name__} is none here: leave it out")
 
 
 def load(path: str | Path, ema: bool | float = True, device: torch.device | str = "auto") -> nn.Module:

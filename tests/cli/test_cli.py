@@ -205,6 +205,26 @@ MISTAKES = [
         ["train", "moons", "network=mlp_classifier", "~path"],
         ["MLPClassifier classifies noisy states: it needs the path"],
     ),
+    (
+        ["train", "moons", "shown=state", "training.steps=1"],
+        ["shown=state is for a classifier of noisy states, and MLP is none here"],
+    ),
+    (
+        ["train", "digits", "shown=guess", "training.steps=1"],
+        ["shown=guess is for a classifier of noisy states, and UNet is none here"],
+    ),
+    (
+        ["train", "digits_classifier", "shown=state", "training.steps=1"],
+        ["shown=state is for a classifier of noisy states"],
+    ),
+    (
+        ["train", "digits_classifier", "clock=edm", "training.steps=1"],
+        ["clock=edm is for a model that is told a time, and ConvNet is"],
+    ),
+    (
+        ["train", "digits_noisy_classifier", "sigma_data=1", "training.steps=1"],
+        ["sigma_data=1.0 is for a model that predicts edm"],
+    ),
     (["train", "moons", "seed=-1"], ["a seed must be an integer from 0"]),
     (["train", "moons", "device=cuda:7"], ["there is no device 'cuda:7' here"]),
     (["train", "moons", "fresh=3"], ["true or false, not 3"]),
@@ -264,6 +284,21 @@ def test_mistakes_get_a_sentence(run: Run, words: list[str], expected: list[str]
     for words_of_it in expected:
         assert words_of_it in sentence
     assert not Path("runs/nope").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "word", "expected"),
+    [
+        ("moons", "shown=state", "shown=state is for a classifier of noisy states, and MLP is none here"),
+        ("digits", "shown=guess", "shown=guess is for a classifier of noisy states, and UNet is none here"),
+        ("digits_classifier", "shown=state", "shown=state is for a classifier of noisy states, and ConvNet is none"),
+        ("digits_classifier", "clock=edm", "clock=edm is for a model that is told a time, and ConvNet is none here"),
+        ("digits_noisy_classifier", "sigma_data=1", "sigma_data=1.0 is for a model that predicts edm, and"),
+    ],
+)
+def test_settings_of_other_models_are_refused(run: Run, recipe: str, word: str, expected: str) -> None:
+    assert run("train", recipe, word, "training.steps=1").sentence.startswith(expected)
+    assert not Path("runs", recipe, "config.yaml").exists()
 
 
 def test_settings_that_differ_from_those_of_the_run(moons: Run) -> None:
