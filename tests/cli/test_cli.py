@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
@@ -98,13 +99,17 @@ def test_the_configuration_can_be_looked_at(run: Run) -> None:
     assert not Path("runs").exists()
 
 
-def test_components_combine(run: Run) -> None:
+PAIRS = list(product(fg.paths.names(), fg.paths.OUTPUTS))
+EACH_ONCE = list(zip(fg.paths.names(), cycle(fg.paths.OUTPUTS), strict=False))  # there are more paths
+
+
+@pytest.mark.parametrize("pairs", [EACH_ONCE, pytest.param(PAIRS, marks=pytest.mark.slow)], ids=["each", "all"])
+def test_components_combine(run: Run, pairs: list[tuple[str, str]]) -> None:
     """Every path with everything that a network may put out trains and samples."""
-    for path in fg.paths.names():
-        for kind in fg.paths.OUTPUTS:
-            where = f"runs/{path}_{kind}"
-            assert run("train", "moons", *TINY, f"path={path}", f"predicts={kind}", f"run={where}").code == 0
-            assert run("sample", where, "num=2", "guidance.w=2", "solver.steps=2").code == 0
+    for path, kind in pairs:
+        where = f"runs/{path}_{kind}"
+        assert run("train", "moons", *TINY, f"path={path}", f"predicts={kind}", f"run={where}").code == 0
+        assert run("sample", where, "num=2", "guidance.w=2", "solver.steps=2").code == 0
 
 
 @pytest.mark.parametrize(

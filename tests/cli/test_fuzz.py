@@ -68,7 +68,7 @@ def folder():
         os.chdir(before)
 
 
-tolerant = settings(suppress_health_check=list(HealthCheck), max_examples=150)
+tolerant = settings(suppress_health_check=list(HealthCheck), max_examples=60)
 
 
 @tolerant

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import Linear, Planted, StateWeighted, network, of_difference, of_posterior, toy
 from planted import states as draws
@@ -74,6 +74,7 @@ def test_the_mean_square_over_planes_is_that_of_the_rotation() -> None:
     assert abs(found.value - expected) < 4 * found.error
 
 
+@settings(max_examples=10)
 @given(states(), weights)
 def test_exact_fields_have_no_circulation(state, w: float) -> None:
     field, x, t, y = state
@@ -90,6 +91,7 @@ def test_weights_of_the_state_have_circulation_unless_they_are_of_the_posterior(
     assert circulation(StateWeighted(field, of_posterior(field)), x, 0.4, y, points=256).value < 1e-10
 
 
+@settings(max_examples=10)
 @given(states(max_dim=4), weights)
 def test_the_classifier_of_exact_fields_does_not_depend_on_the_path(state, w: float) -> None:
     """And is the true posterior, to the power w where it is guided; the truth from the posterior's own function."""
