@@ -86,12 +86,20 @@ class Watch:
         config: What to look at.
         training: Of the run, with the shape of a sample.
         run: Its folder.
+        model: What is trained, for whatever does not suit it to be said now and not at the first look.
         show: Show how the classifier is trained, if it is not kept from before.
     Raises:
         ValueError: if anything in the configuration is wrong, or the run trains a classifier.
     """
 
-    def __init__(self, config: WatchConfig, training: TrainConfig, run: RunFolder, show: bool = True) -> None:
+    def __init__(
+        self,
+        config: WatchConfig,
+        training: TrainConfig,
+        run: RunFolder,
+        model: nn.Module | None = None,
+        show: bool = True,
+    ) -> None:
         if training.path is None:
             raise ValueError("watch looks at samples, and a classifier has none: leave out watch=")
         self.config = config
@@ -105,6 +113,8 @@ class Watch:
         self._said: set[str] = set()
         self._drawn: Drawn | None = None
         self.images = held_out_images(training)
+        if model is not None:
+            self.rule(model)
         self.judge: Judge | None = None
         if config.metrics:  # trained now, on all ranks: later the first one is by itself
             self.judge = judge_for(pixel_data(training)[0], config.classifier, training.device, show)
@@ -117,10 +127,7 @@ class Watch:
     def __call__(self, step: int, model: nn.Module, writer: Writer) -> None:
         if step % self.config.every and step != self.training.options.steps:
             return
-        if not isinstance(model, Field):
-            raise ValueError(f"watch looks at samples, and a {type(model).__name__} has none: leave out watch=")
-        field = model if self.images is None else Given(model, self.images)
-        rule = field if self.config.guidance is None else guidance.registry.build_from(self.config.guidance, field)
+        field, rule = self.rule(model)
         count = max(self.config.shown, self.config.num if self.measures else 0)
         if self._drawn is None:
             self._drawn = drawn_conditions(self.training, field.num_classes, count)
@@ -145,6 +152,18 @@ class Watch:
                 writer.add_scalar(f"watch/{name}", value, step)
             with _unless_full():
                 self._keep(step, row, tensors)
+
+    def rule(self, model: nn.Module) -> tuple[Field, Field]:
+        """The field that is sampled, and the rule around it, or itself; ValueError if they do not go together."""
+        if not isinstance(model, Field):
+            raise ValueError(f"watch looks at samples, and a {type(model).__name__} has none: leave out watch=")
+        field = model if self.images is None else Given(model, self.images)
+        if self.config.guidance is None:
+            return field, field
+        try:
+            return field, guidance.registry.build_from(self.config.guidance, field)
+        except ValueError as error:
+            raise ValueError(f"watch.guidance: {error}; watch.guidance=null looks at samples without") from None
 
     def _show(self, step: int, drawn: Tensor, labels: Tensor | None, classes: int | None, writer: Writer) -> None:
         picture = self.file.with_name(f"step-{step:08d}.png")
@@ -190,9 +209,9 @@ def _unless_full() -> Iterator[None]:
         log.warning("%s; the run goes on", error)
 
 
-def watcher(node: Mapping[str, Any] | None, show: bool = True) -> Callable[[TrainConfig, RunFolder], Watch] | None:
+def watcher(node: Mapping[str, Any] | None, show: bool = True) -> Callable[..., Watch] | None:
     """What makes the watch of a recipe's node, once the run is known; None if nothing is to be watched."""
     if node is None:
         return None
     config = WatchConfig(**check_options("watch", WatchConfig, (), node))
-    return lambda training, run: Watch(config, training, run, show)
+    return lambda training, run, model=None: Watch(config, training, run, model, show)

@@ -23,7 +23,7 @@ def train(
     settings: Mapping[str, Any],
     folder: Path | str,
     show: bool = True,
-    watcher: Callable[[TrainConfig, RunFolder], Watch] | None = None,
+    watcher: Callable[[TrainConfig, RunFolder, nn.Module], Watch] | None = None,
 ) -> nn.Module:
     """Train what a recipe describes, in ``folder``; a run that is there already goes on.
 
@@ -33,7 +33,7 @@ def train(
         settings: A recipe, resolved: see :class:`TrainConfig`.
         folder: The run folder.
         show: Show how it goes.
-        watcher: Makes what is called after every step (:func:`.fit`), once configuration and folder are known.
+        watcher: Makes what is called after every step (:func:`.fit`), once configuration, folder and model are known.
     Returns:
         The trained model with averaged weights.
     Raises:
@@ -72,5 +72,5 @@ def _train(config: TrainConfig, run: RunFolder, show: bool, watcher: Any) -> nn.
         torch.get_num_threads(),
         run.folder,
     )
-    watch = watcher and watcher(config, run)
+    watch = watcher and watcher(config, run, model)
     return fit(model, objective, dataset, config, run, show, source and source.to(device), watch, tell)

@@ -121,6 +121,11 @@ def test_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown option of watch: 'evry'; did you mean 'every'"):
         watcher({"solver": solver, "evry": 3})
     classifies = {**digits(), **JUDGE, "path": None, "watch": {"solver": solver}}
+    for dropout in (0.0, 1.0):
+        never = digits(watch=watched(), objective={"name": "cfm", "label_dropout": dropout})
+        with pytest.raises(ValueError, match=r"watch.guidance: cfg needs a field .*; watch.guidance=null looks"):
+            run(never, tmp_path / f"dropout_{dropout}")
+        assert not list((tmp_path / f"dropout_{dropout}").rglob("*.safetensors")), "before the first step"
     with pytest.raises(ValueError, match="watch looks at samples, and a classifier has none"):
         run(classifies, tmp_path / "a")
     with pytest.raises(ValueError, match="unknown metric 'fid'"):
