@@ -17,7 +17,6 @@ components with that label.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,17 +26,9 @@ from ..observations import Observation
 from ..randomness import normal, uniform
 from .arguments import check_rows, check_states
 from .base import check_labels
+from .mixture_parts import Parts, parts_of
 
 Scale = Tensor | float
-
-
-class _Parts(NamedTuple):
-    """What a mixture computes with, in one dtype on one device."""
-
-    log_weights: Tensor  # (num_classes + 1, K): log p(k | y) for every label, and in the last row for no label
-    means: Tensor  # (K, D)
-    eigenvalues: Tensor  # (K, D)
-    eigenvectors: Tensor  # (K, D, D), in columns
 
 
 class GaussianMixture:
@@ -63,37 +54,9 @@ class GaussianMixture:
         covariances: Tensor | Sequence,
         labels: Tensor | Sequence | None = None,
     ) -> None:
-        named = {"weights": weights, "means": means, "covariances": covariances}
-        weights, means, covariances = (_numbers(name, each) for name, each in named.items())
-        if means.ndim != 2 or not means.numel():
-            raise ValueError(f"means must have shape (K, D), with K and D at least 1, not {tuple(means.shape)}")
-        labels = torch.arange(len(means), device=means.device) if labels is None else _numbers("labels", labels)
-        components, dim = means.shape
-        expected = {"weights": (components,), "covariances": (components, dim, dim), "labels": (components,)}
-        for name, given in (("weights", weights), ("covariances", covariances), ("labels", labels)):
-            if tuple(given.shape) != expected[name]:
-                raise ValueError(
-                    f"{name} must have shape {expected[name]} to go with means of shape {(components, dim)}, "
-                    f"not {tuple(given.shape)}"
-                )
-        if not (weights > 0).all():
-            raise ValueError(f"weights must be positive, not {weights.tolist()}")
-        if labels.dtype not in (torch.int64, torch.int32) or int(labels.min()) < 0:
-            raise ValueError(f"labels must be integers from 0, not {labels.tolist()}")
-        eigenvalues, eigenvectors = torch.linalg.eigh(covariances.double())
-        if not (eigenvalues > 0).all() or not torch.allclose(covariances, covariances.mT):
-            raise ValueError("covariances must be symmetric and positive definite")
-
-        self.num_classes = int(labels.max()) + 1
-        self.labels = labels.long()
-        of_label = labels == torch.arange(self.num_classes, device=labels.device)[:, None]
-        if not of_label.any(1).all():
-            raise ValueError(f"every label from 0 to {self.num_classes - 1} needs a component: got {labels.tolist()}")
-        log_weights = torch.log(weights.double() / weights.double().sum())
-        rows = torch.where(of_label, log_weights, -math.inf)
-        rows = torch.cat([rows - rows.logsumexp(1, keepdim=True), log_weights[None]])
-        self._exact = _Parts(rows, means.double(), eigenvalues, eigenvectors)
-        self._cast: dict[tuple[torch.dtype, torch.device], _Parts] = {}
+        self._exact, self.labels = parts_of(weights, means, covariances, labels)
+        self.num_classes = len(self._exact.log_weights) - 1
+        self._cast: dict[tuple[torch.dtype, torch.device], Parts] = {}
 
     @property
     def dim(self) -> int:
@@ -203,7 +166,7 @@ class GaussianMixture:
             labels=self.labels,
         )
 
-    def _whiten(self, x: Tensor, alpha: Scale, sigma: Scale) -> tuple[_Parts, Tensor, Tensor]:
+    def _whiten(self, x: Tensor, alpha: Scale, sigma: Scale) -> tuple[Parts, Tensor, Tensor]:
         """The parts, y of shape (B, K, D) and V of shape (B or 1, K, D) of the formulas above."""
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"states of this mixture have shape (B, {self.dim}), not {tuple(x.shape)}")
@@ -214,12 +177,12 @@ class GaussianMixture:
         y = torch.einsum("kji,bkj->bki", parts.eigenvectors, x[:, None] - alpha * parts.means)
         return parts, y, variance
 
-    def _log_joint(self, parts: _Parts, y: Tensor, variance: Tensor, cond: Tensor | None) -> Tensor:
+    def _log_joint(self, parts: Parts, y: Tensor, variance: Tensor, cond: Tensor | None) -> Tensor:
         """log p(x, k | cond), shape (B, K)."""
         gaussian = -0.5 * (y**2 / variance + torch.log(2 * math.pi * variance)).sum(2)
         return self._log_weights_of(parts, cond, len(y)) + gaussian
 
-    def _log_weights_of(self, parts: _Parts, cond: Tensor | None, batch: int) -> Tensor:
+    def _log_weights_of(self, parts: Parts, cond: Tensor | None, batch: int) -> Tensor:
         """log p(k | cond), shape (B, K)."""
         if cond is None:
             return parts.log_weights[-1].expand(batch, -1)
@@ -232,25 +195,13 @@ class GaussianMixture:
             check_labels(cond, self.num_classes)
             raise
 
-    def _parts_for(self, x: Tensor) -> _Parts:
+    def _parts_for(self, x: Tensor) -> Parts:
         key = (x.dtype, x.device)
         if key not in self._cast:
             # Kept, and so not to be of torch.inference_mode, where it can never be differentiated.
             with torch.inference_mode(False):
-                self._cast[key] = _Parts(*(part.to(x, copy=part.is_inference()) for part in self._exact))
+                self._cast[key] = Parts(*(part.to(x, copy=part.is_inference()) for part in self._exact))
         return self._cast[key]
-
-
-def _numbers(name: str, given: Tensor | Sequence) -> Tensor:
-    """A parameter of a mixture as a tensor, in float64 if it is none yet; ValueError unless it is of finite numbers."""
-    try:
-        exact = torch.float64 if name != "labels" else None
-        tensor = given if isinstance(given, Tensor) else torch.as_tensor(given, dtype=exact)
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name} must be numbers, and as many in every row, not {given!r:.80}") from None
-    if not tensor.isfinite().all():
-        raise ValueError(f"{name} must be finite, not {tensor.tolist()!r:.80}")
-    return tensor
 
 
 def ring(

@@ -8,6 +8,8 @@ done to labels leaves it as it is.
 Source: Saharia et al. (2021), arXiv 2104.07636, section 2.2; Ho et al. (2021), arXiv 2106.15282, section 3.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,7 +20,7 @@ from .encoded import Encoded
 from .joined import joined
 
 
-class ImageNetwork(Network):
+class ImageNetwork(Network, ABC):
     """A network of images whose conditions are labels, embeddings or sequences, or an image with labels or without.
 
     A subclass makes its first layer for ``extra_channels`` more than the state has, has its ``conditioning``, and calls
@@ -55,9 +57,9 @@ class ImageNetwork(Network):
         self.needs_condition = extra_channels > 0 or (num_classes is not None and not null_label)
 
     @property
+    @abstractmethod
     def conditioning(self) -> Conditioning:
         """Of what conditions hold beside the image."""
-        raise NotImplementedError
 
     def null(self, batch: int) -> Tensor | None:
         return None if self.needs_condition else self.conditioning.null(batch)
