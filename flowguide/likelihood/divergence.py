@@ -8,9 +8,7 @@ where v is a vector of random signs, which has the least variance.
 Source: Hutchinson (1989), "A stochastic estimator of the trace of the influence matrix", Commun. Stat. 18.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +16,6 @@ from torch import Tensor
 from ..randomness import uniform
 
 _FEW = 16
-R = TypeVar("R")
 
 
 def probing_vectors(x: Tensor, exact: bool | None, probes: int, seed: int, first: int) -> Tensor:
@@ -52,21 +49,3 @@ def value_and_divergence(function: Callable[[Tensor], Tensor], x: Tensor, vector
             (product,) = torch.autograd.grad(value, x, vector.expand_as(value), retain_graph=True)
             divergence = divergence + (product * vector).flatten(1).sum(1)
     return value.detach(), divergence
-
-
-def outside_inference_mode(function: Callable[..., R]) -> Callable[..., R]:
-    """The function with ``torch.inference_mode`` left, and tensors of that mode, which have no gradients, copied."""
-
-    @functools.wraps(function)
-    def outside(*args: Any, **options: Any) -> R:
-        if not torch.is_inference_mode_enabled():
-            return function(*args, **options)
-        with torch.inference_mode(False), torch.no_grad():
-            args = tuple(map(_ordinary, args))
-            return function(*args, **{name: _ordinary(value) for name, value in options.items()})
-
-    return outside
-
-
-def _ordinary(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value

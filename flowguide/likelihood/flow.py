@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ..fields import Field
 from ..fields.arguments import check_states
-from .divergence import outside_inference_mode, probing_vectors, value_and_divergence
+from ..fields.inference import outside_inference_mode
+from .divergence import probing_vectors, value_and_divergence
 from .prior import gaussian
 
 

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
-from .divergence import outside_inference_mode, probing_vectors, value_and_divergence
+from ..fields.inference import outside_inference_mode
+from .divergence import probing_vectors, value_and_divergence
 
 
 def gaussian(x: Tensor, sigma: float) -> Tensor:

@@ -9,11 +9,13 @@ from tqdm import tqdm
 
 from ..fields import Field
 from ..fields.arguments import check_rows
+from ..fields.inference import outside_inference_mode
 from ..randomness import numbers_of
 from .auto import Auto
 from .base import Solver, solvers
 
 
+@outside_inference_mode
 @torch.no_grad()
 def sample(
     field: Field,

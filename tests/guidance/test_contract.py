@@ -121,6 +121,19 @@ def test_a_weight_per_sample_goes_with_its_sample_into_every_batch(name: str) ->
         fg.sample(rule, (3, *shape[1:]), y[4:], solver, seed=1, first=6)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_drawn_in_inference_mode_are_the_same(name: str) -> None:
+    """Where nothing could be differentiated, and some rules differentiate."""
+    field = fixed_state()[0]
+    rule, y = build(name, field), torch.tensor([1, 2, 1])
+    options = {"cond": y, "solver": "euler", "seed": 1}
+    outside = fg.sample(rule, (3, field.mixture.dim), **options)
+    with torch.inference_mode():
+        inside = fg.sample(rule, (3, field.mixture.dim), **{**options, "cond": y.clone()})
+    assert torch.equal(inside, outside)
+    assert not inside.is_inference()
+
+
 def test_a_negative_condition_per_sample_goes_with_its_sample() -> None:
     field = fixed_state()[0]
     y, negative = torch.tensor([1, 2, 1, 2, 1]), torch.tensor([0, 0, 2, 1, 0])
