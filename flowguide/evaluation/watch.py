@@ -51,7 +51,8 @@ class WatchConfig:
     Attributes:
         solver: Node of a solver.
         every: Steps between looks; there is a last one at the end.
-        guidance: Node of a guidance rule; None to look at the conditional samples.
+        guidance: Node of a guidance rule, whose ``w`` may be None; None to look at the conditional samples.
+        weight: What ``w`` is where it is None, of a rule that has one.
         metrics: Names of metrics, the first of which says which model is the best; may be empty.
         classifier: The network, objective, training and seed nodes of the classifier to measure with.
         num: Samples that metrics are computed of.
@@ -63,6 +64,7 @@ class WatchConfig:
     solver: Mapping[str, Any]
     every: int = 1000
     guidance: Mapping[str, Any] | None = None
+    weight: float = 1.0
     metrics: Sequence[str] = ()
     classifier: Mapping[str, Any] | None = None
     num: int = 500
@@ -160,8 +162,12 @@ class Watch:
         field = model if self.images is None else Given(model, self.images)
         if self.config.guidance is None:
             return field, field
+        node = {key: value for key, value in self.config.guidance.items() if key != "w" or value is not None}
+        name = node.get("name")
+        if "w" not in node and name in guidance.names() and "w" in guidance.registry.options(name):
+            node["w"] = self.config.weight
         try:
-            return field, guidance.registry.build_from(self.config.guidance, field)
+            return field, guidance.registry.build_from(node, field)
         except ValueError as error:
             raise ValueError(f"watch.guidance: {error}; watch.guidance=null looks at samples without") from None
 

@@ -108,6 +108,21 @@ def test_what_cannot_be_written_costs_no_run(tmp_path: Path, monkeypatch: pytest
     assert look.rows() == {}
 
 
+@pytest.mark.parametrize(
+    ("guidance", "w"), [({"name": "cfg", "w": None}, 2.5), ({"name": "cfg", "w": 0.5}, 0.5), ({"name": "cfg"}, 2.5)]
+)
+def test_a_weight_of_the_recipe_is_for_rules_that_have_one(guidance: dict, w: float, tmp_path: Path) -> None:
+    run(recipe(training__steps=1), tmp_path)
+    model = fg.load(tmp_path, device="cpu")
+    node = {"solver": {"name": "euler"}, "weight": 2.5}
+    rule = watcher({**node, "guidance": guidance})(model.config, training.RunFolder(tmp_path)).rule(model)[1]
+    assert rule.w == w
+    for name in ("feedback", "repaint"):
+        more = {"observation": "mask", "observed": 0.3} if name == "repaint" else {}
+        other = {**node, "guidance": {"name": name, "w": None, **more}}
+        assert watcher(other)(model.config, training.RunFolder(tmp_path)).rule(model)[1].name == name
+
+
 def test_says_what_is_wrong(tmp_path: Path) -> None:
     solver = {"name": "euler"}
     for more, words in (
