@@ -51,21 +51,22 @@ class CFGZeroStar(SpacePair):
         return (1 - w) * scale * u + w * c
 
     def predict(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
-        early = self.early(t, cond)
-        if early.all():
-            return self.still(x, t)
-        guided = super().predict(x, t, cond)
-        return self.still(x, t).where(early, guided) if early.any() else guided
+        # To look at the times makes a GPU wait; where the velocity is never 0 nobody looks.
+        if not self.zero_until or cond is None:
+            return super().predict(x, t, cond)
+        early = self.early(t)
+        return self.still(x, t) if early.all() else self.still(x, t).where(early, super().predict(x, t, cond))
 
     def with_conditional(self, x: Tensor, t: Tensor, cond: Tensor | None) -> tuple[Prediction, Prediction]:
         guided, c = super().with_conditional(x, t, cond)
-        early = self.early(t, cond)
-        return self.still(x, t).where(early, guided) if early.any() else guided, c
+        if not self.zero_until or cond is None:
+            return guided, c
+        return self.still(x, t).where(self.early(t), guided), c
 
-    def early(self, t: Tensor, cond: Tensor | None) -> Tensor:
+    def early(self, t: Tensor) -> Tensor:
         """Whether the velocity is 0, same shape as ``t``."""
         # With slack, for the K-th time of n may be less than K / n by its rounding.
-        return t < (self.zero_until - 1e-6 if cond is not None else 0.0)
+        return t < self.zero_until - 1e-6
 
     def still(self, x: Tensor, t: Tensor) -> Prediction:
         """The prediction whose velocity is 0."""

@@ -33,7 +33,8 @@ class Scaled:
 
     def with_rows(self, name: str, choose: Choose) -> "Scaled":
         """See :func:`.with_rows`."""
-        return Scaled(with_rows(name, self.w, choose), self.shape)
+        w = with_rows(name, self.w, choose)
+        return self if w is self.w else Scaled(w, self.shape)
 
 
 @guidance.register("schedule")

@@ -105,7 +105,8 @@ def of_rows(rows: slice, total: int) -> Choose:
             raise ValueError(
                 f"{name} has {len(values)} values for {total} samples; it needs one per sample or one for all"
             )
-        return values[rows] if len(values) == total else values
+        whole = len(values) > total or (rows.start, rows.stop) == (0, total)
+        return values if whole else values[rows]
 
     return choose
 

@@ -32,9 +32,8 @@ whence every other kind, and the mean of every other combination :math:`a' z + b
 
 For v the determinant is :math:`\alpha^2 + \sigma^2` and for the velocity
 :math:`-(\dot\alpha\sigma - \alpha\dot\sigma)`, which no path may let vanish (:class:`.Path`): these two give data and
-noise at both ends. A
-noise prediction gives no data where :math:`\alpha_t = 0`, and a data prediction no noise where :math:`\sigma_t = 0`
-(see :meth:`.Path.interval`).
+noise at both ends. A noise prediction gives no data where :math:`\alpha_t = 0`, and a data prediction no noise where
+:math:`\sigma_t = 0` (see :meth:`.Path.interval`).
 
 A network may also put out what EDM's does. For data of standard deviation :math:`\sigma_d`, and with EDM's noise level
 :math:`\tilde\sigma = \sigma_t / \alpha_t` at the unscaled state :math:`x / \alpha_t`, its denoiser is
