@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .transfer import sent
+
 _WORD = 0xFFFFFFFF  # the low 32 bits of an int64
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -61,7 +63,7 @@ def numbers_of(first: int | Tensor, count: int, device: torch.device | str | Non
             f"first is the number of the sample in row 0, or of that in every row, int64 of shape ({count},), not "
             f"{kind} of shape {tuple(first.shape)}"
         )
-    return first.to(device)
+    return sent(first, torch.device(device or "cpu"))
 
 
 def _words(

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..transfer import sent
 from .base import Coupling, couplings
 from .costs import assignment, check_finite, inner_products, squared_distances
 
@@ -71,13 +72,13 @@ class ConditionalOptimalTransport(Coupling):
 
 def within_labels(gains: Tensor, labels: Tensor) -> Tensor:
     """The permutation of greatest total gain, shape (B,), among those that keep each sample within its label."""
-    check_finite(gains)
     device, gains, labels = gains.device, gains.cpu(), labels.cpu()
+    check_finite(gains)
     chosen = torch.arange(len(labels))
     for label in labels.unique():
         members = (labels == label).nonzero()[:, 0]
         chosen[members] = members[assignment(gains[members][:, members])]
-    return chosen.to(device)
+    return sent(chosen, device)
 
 
 def adaptive_weight(costs: Tensor, distances: Tensor, ratio: float) -> float:

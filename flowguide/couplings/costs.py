@@ -9,6 +9,8 @@ inner product, and one matrix product is all that is computed.
 import torch
 from torch import Tensor
 
+from ..transfer import sent
+
 
 def inner_products(a: Tensor, b: Tensor) -> Tensor:
     """All inner products of the samples of ``a`` and ``b``, shape (len(a), len(b)); float64 stays, all else is float32.
@@ -39,9 +41,10 @@ def assignment(gains: Tensor) -> Tensor:
     """
     from scipy.optimize import linear_sum_assignment
 
-    check_finite(gains)
-    _, columns = linear_sum_assignment(gains.cpu().numpy(), maximize=True)
-    return torch.from_numpy(columns).to(gains.device)
+    on_host = gains.cpu()  # the one time that a GPU has to wait
+    check_finite(on_host)
+    _, columns = linear_sum_assignment(on_host.numpy(), maximize=True)
+    return sent(torch.from_numpy(columns), gains.device)
 
 
 def check_finite(costs: Tensor) -> None:

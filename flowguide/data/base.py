@@ -21,6 +21,7 @@ from torch import Tensor
 from ..digest import digest_of_tensors
 from ..fields import GaussianMixture
 from ..registry import Registry
+from ..transfer import sent
 
 datasets = Registry("data set", given=("split",))
 
@@ -189,7 +190,7 @@ class Dataset(Samples):
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :meth:`Samples.batch`."""
-        index = index.to(self.data.device)
+        index = sent(index, self.data.device)
         data = self.data[index]
         return scaled(data) if data.dtype == torch.uint8 else data, None if self.labels is None else self.labels[index]
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..transfer import sent
+
 
 def check_states(x: Any, what: str = "states") -> None:
     """ValueError unless ``x``, which are ``what``, are floating-point numbers of shape (B, *)."""
@@ -42,11 +44,11 @@ def time_of(t: Any, x: Tensor) -> Tensor:
         if isinstance(t, (int, float)) and not 0 <= t <= 1:
             raise ValueError(f"time is in [0, 1], from noise to data, not {t}")
         try:
-            t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
+            t = sent(torch.as_tensor(t, dtype=x.dtype), x.device)
         except (TypeError, ValueError, RuntimeError):
             raise ValueError(f"time is a number in [0, 1], or a tensor of one per sample, not {t!r:.80}") from None
     elif t.dtype != x.dtype or t.device != x.device:
-        t = t.to(dtype=x.dtype, device=x.device)
+        t = sent(t, x.device, x.dtype)
     if t.ndim and t.shape != x.shape[:1]:
         raise ValueError(
             f"time is a number or a tensor of shape () or ({len(x)},), one for each of {len(x)} samples, not of shape "

@@ -107,14 +107,14 @@ class GaussianMixture:
 
     def posterior(self, x: Tensor, *, alpha: Scale = 1.0, sigma: Scale = 0.0) -> Tensor:
         """p(y | x) for every label y, shape (B, num_classes)."""
-        joint = self._log_joint(*self._whiten(x, alpha, sigma), None)
-        return joint.softmax(1) @ functional.one_hot(self.labels, self.num_classes).to(joint)
+        parts, y, variance = self._whiten(x, alpha, sigma)
+        return self._log_joint(parts, y, variance, None).softmax(1) @ _of_label(parts).mT.to(x)
 
     def log_posterior(self, x: Tensor, *, alpha: Scale = 1.0, sigma: Scale = 0.0) -> Tensor:
         """log p(y | x) for every label y, shape (B, num_classes), finite where p(y | x) is too small for a number."""
-        shares = self._log_joint(*self._whiten(x, alpha, sigma), None).log_softmax(1)
-        mine = (self.labels == torch.arange(self.num_classes, device=self.labels.device)[:, None]).to(x.device)
-        return shares[:, None].masked_fill(~mine, -math.inf).logsumexp(2)
+        parts, y, variance = self._whiten(x, alpha, sigma)
+        shares = self._log_joint(parts, y, variance, None).log_softmax(1)
+        return shares[:, None].masked_fill(~_of_label(parts), -math.inf).logsumexp(2)
 
     def score_and_data(
         self, x: Tensor, cond: Tensor | None = None, *, alpha: Scale = 1.0, sigma: Scale = 0.0
@@ -202,6 +202,11 @@ class GaussianMixture:
             with torch.inference_mode(False):
                 self._cast[key] = Parts(*(part.to(x, copy=part.is_inference()) for part in self._exact))
         return self._cast[key]
+
+
+def _of_label(parts: Parts) -> Tensor:
+    """Which components have each label, shape (num_classes, K): those that it leaves a weight."""
+    return parts.log_weights[:-1].isfinite()
 
 
 def ring(

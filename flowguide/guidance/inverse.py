@@ -57,12 +57,13 @@ class Consistent(Guidance):
         self.observation = observation if isinstance(observation, Observation) else observations.choose(observation)
         self.observed = _as_tensor(observed)
         self._run: Run | None = None
+        self._seen: dict[tuple, Tensor] = {}  # in a run: what is asked for at every step
         if self.shape is not None:
             self.observation.check(self.shape)
 
     def for_run(self, run: Run) -> "Consistent":
         fresh = self.copy_for(run)
-        fresh._run = run
+        fresh._run, fresh._seen = run, {}
         return fresh
 
     def seen(self, x: Tensor) -> Tensor:
@@ -71,6 +72,15 @@ class Consistent(Guidance):
         Raises:
             ValueError: if it is not of the shape of an observation, or there is not one for every sample.
         """
+        key = (x.dtype, x.device, x.shape)
+        if key not in self._seen:
+            observed = self._observed_of(x)
+            if self._run is None:  # beyond a run the observation may be replaced
+                return observed
+            self._seen[key] = observed
+        return self._seen[key]
+
+    def _observed_of(self, x: Tensor) -> Tensor:
         observed = self.observed.to(dtype=x.dtype, device=x.device)
         shape = self.observation.observed_shape(x.shape[1:])
         if observed.ndim == 0 or observed.shape == shape:
@@ -81,14 +91,14 @@ class Consistent(Guidance):
                 f"{type(self.observation).__name__.lower()} sees samples of shape {tuple(x.shape[1:])} as {shape}: "
                 f"give one such for all samples, or one for each"
             )
-        numbers = numbers_of(0 if self._run is None else self._run.first, len(x), x.device)
+        numbers = numbers_of(0 if self._run is None else self._run.first, len(x))
         first, last = int(numbers.min()), int(numbers.max())
         if len(observed) <= last or (self._run is None and len(observed) != len(x)):
             raise ValueError(
                 f"{self.name} was given {len(observed)} observations and is to predict samples {first} to {last}: "
                 f"give one for every sample, or one for all"
             )
-        return observed[numbers]
+        return observed[numbers.to(x.device)]
 
 
 class Inverse(Consistent):

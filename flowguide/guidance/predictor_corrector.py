@@ -18,6 +18,7 @@ from torch import Tensor
 from ..fields import Field, Run
 from ..paths import Prediction
 from ..randomness import normal
+from ..transfer import sent
 from .base import guidance
 from .pair import Pair
 from .weights import Weight, as_weight, weight_at
@@ -73,7 +74,7 @@ class PredictorCorrector(Pair):
         x, run = super().after_step(x, step), self._run
         if run is None or run.cond is None:
             return x
-        t = run.times[step].to(x)
+        t = sent(run.times[step], x.device, x.dtype)
         sigma = self.path.sigma(run.times[step]).item()
         for m in range(self.corrections if sigma else 0):
             guided: Prediction = Pair.combine(self, *self.both(x, t, run.cond), weight_at(self.corrector, t, x))

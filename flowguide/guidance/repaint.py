@@ -122,6 +122,6 @@ class RePaint(Consistent):
     def _go_on(self, x: Tensor, step: int, draws: Iterator[Tensor]) -> Tensor:
         (alpha, sigma), (after, sigma_after) = self._at(step), self._at(step + 1)
         q = alpha * sigma_after / (after * sigma)
-        data = self.field(x, self._run.times[step].to(x), self._run.cond).data
+        data = self.field(x, self._run.times[step], self._run.cond).data
         mean = q * sigma_after / sigma * x + after * (1 - q**2) * data
         return mean + sigma_after * (1 - q**2) ** 0.5 * next(draws)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ..transfer import sent
+
 # Evaluations are at the times of the steps or after, up to the rounding of the states' dtype.
 _ROUNDING = 1e-6
 
@@ -24,6 +26,6 @@ class PerStep:
         Args:
             like: A tensor whose dtype and device the values are to have.
         """
-        times, values = (each.to(like.device) for each in (self.times, self.values))
+        times, values = (sent(each, like.device) for each in (self.times, self.values))
         step = torch.searchsorted(times, t.reshape(-1).double(), right=True) - 1
         return values[step.clamp(0, len(values) - 1)].to(like).reshape(t.shape)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
+from ..transfer import sent
 from .base import Solver, solvers
 from .coordinates import STRAIGHT, Noise
 from .runge_kutta import Euler, Heun, Step, advance, take
@@ -92,7 +93,7 @@ class EDMHeun(Solver):
             *Heun.plan(path, begin[:heun], times[1 : heun + 1], _NOISE, x),
             *Euler.plan(path, begin[heun:], times[heun + 1 :], STRAIGHT, x),
         ]
-        for n, (t, step) in enumerate(zip(begin.to(x), plan, strict=True)):
+        for n, (t, step) in enumerate(zip(sent(begin, x.device, x.dtype), plan, strict=True)):
             if stds[n]:
                 x = advance(x, ratios[n], [stds[n]], [noise(n, x)])
             x = take(step, field, x, cond, step.coordinates.slope(field(x, t, cond), step.numbers))

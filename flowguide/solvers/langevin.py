@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from ..fields import Field
+from ..transfer import sent
 from .base import Solver, solvers
 from .runge_kutta import advance
 from .wiener import Wiener
@@ -75,7 +76,7 @@ class Langevin(Solver):
         return self.predictor.interval(field)
 
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor, noise: Wiener) -> Iterator[Tensor]:
-        sigmas, at = field.path.sigma(times).tolist(), times.to(x).unbind()
+        sigmas, at = field.path.sigma(times).tolist(), sent(times, x.device, x.dtype).unbind()
         for n in range(len(times) - 1):
             own = (noise.later(n * self.draws),) if self.predictor.stochastic else ()
             (x,) = self.predictor.states(field, x, cond, times[n : n + 2], *own)

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ..fields import Field
 from ..paths import Numbers, Path
+from ..transfer import sent
 from .base import Solver
 from .coordinates import Coordinates
 from .runge_kutta import Euler, Heun, RungeKutta, advance, take
@@ -178,7 +179,7 @@ class Multistep(Solver):
         history: deque[Tensor] = deque(maxlen=max(math.ceil(self.predictor), self.corrector))  # the newest first
         mine = not torch.is_grad_enabled()  # states may be overwritten, but for the caller's
         base = x = x.clone() if mine else x
-        for n, (t, step) in enumerate(zip(times.to(x), plan, strict=False)):
+        for n, (t, step) in enumerate(zip(sent(times, x.device, x.dtype), plan, strict=False)):
             prediction = field(x, t, cond)
             slope = self.coordinates.slope(prediction, step.numbers)
             slope = slope.clone() if slope is x else slope  # a field may return the very state

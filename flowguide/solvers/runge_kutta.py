@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..fields import Field
 from ..paths import Numbers, Path
+from ..transfer import sent
 from . import coordinates as systems
 from .base import Solver, solvers
 from .coordinates import STRAIGHT, Coordinates
@@ -75,7 +76,7 @@ class RungeKutta(Solver):
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor) -> Iterator[Tensor]:
         mine = not torch.is_grad_enabled()  # states may be overwritten, but for the caller's
         x = x.clone() if mine else x
-        for t, step in zip(times.to(x).unbind(), self._plan(field.path, times, x), strict=False):
+        for t, step in zip(sent(times, x.device, x.dtype).unbind(), self._plan(field.path, times, x), strict=False):
             first = step.coordinates.slope(field(x, t, cond), step.numbers)
             x = take(step, field, x, cond, first, mine)
             yield x
@@ -117,7 +118,7 @@ class RungeKutta(Solver):
 
 def stages_of(path: Path, at: Tensor, ratio: Tensor, weights: Tensor, x: Tensor) -> list[Stage]:
     """One stage per step, of rows of numbers."""
-    return list(map(Stage, at.to(x).unbind(), path.numbers(at), ratio.tolist(), weights.tolist()))
+    return list(map(Stage, sent(at, x.device, x.dtype).unbind(), path.numbers(at), ratio.tolist(), weights.tolist()))
 
 
 def take(step: Step, field: Field, x: Tensor, cond: Tensor | None, first: Tensor, overwrite: bool = False) -> Tensor:

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from ..fields import Field
 from ..paths import Path
+from ..transfer import sent
 from .base import Solver, solvers
 from .diffusions import Diffusion, diffusions, pull
 from .runge_kutta import advance
@@ -91,7 +92,7 @@ class EulerMaruyama(SDE):
         pulls = self.pull(path, times[:-1]).tolist()
         mine = not torch.is_grad_enabled()
         x = x.clone() if mine else x
-        for n, (t, h, k, std) in enumerate(zip(times[:-1].to(x), lengths, pulls, stds, strict=True)):
+        for n, (t, h, k, std) in enumerate(zip(sent(times[:-1], x.device, x.dtype), lengths, pulls, stds, strict=True)):
             p = field(x, t, cond)
             slopes = [p.velocity.clone() if p.velocity is x else p.velocity] + ([p.noise] if k else [])
             x = advance(x, 1.0, [h, -h * k], slopes, mine)
@@ -109,7 +110,7 @@ class StochasticHeun(SDE):
 
     def states(self, field: Field, x: Tensor, cond: Tensor | None, times: Tensor, noise: Wiener) -> Iterator[Tensor]:
         g, k = self.noise(field.path, times).tolist(), self.pull(field.path, times).tolist()
-        at = times.to(x).unbind()
+        at = sent(times, x.device, x.dtype).unbind()
         for n, h in enumerate(times.diff().tolist()):
             dw = math.sqrt(h) * noise(n, x)
             first = drift(field, x, at[n], cond, k[n])
@@ -131,7 +132,7 @@ class SRA1(SDE):
         middle = times[:-1] + 0.75 * lengths
         g, k = self.noise(field.path, times).tolist(), self.pull(field.path, times).tolist()
         inner = self.pull(field.path, middle).tolist()
-        at, between = times.to(x).unbind(), middle.to(x).unbind()
+        at, between = (sent(each, x.device, x.dtype).unbind() for each in (times, middle))
         for n, h in enumerate(lengths.tolist()):
             one, two = noise(n, x), noise(n, x, draw=1)
             dw, dz = math.sqrt(h) * one, math.sqrt(h) / 2 * (one + two / math.sqrt(3))  # the latter over h
