@@ -67,7 +67,7 @@ class ToyPosterior(fields.Posterior):
 
     def log_probs(self, scaled: Tensor, t: Tensor) -> Tensor:
         level = scaled.flatten(1).tanh().mean(1, keepdim=True)
-        return (level * torch.arange(3).to(scaled)).log_softmax(1)
+        return (level * torch.arange(3, device=scaled.device)).log_softmax(1)
 
 
 def posterior(field: fg.Field) -> fields.Posterior:

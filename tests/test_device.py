@@ -1,0 +1,260 @@
+"""Everything on a device that is no host (tests/pretend.py): it gives what it gives on the host, and hardly waits.
+
+What a GPU is for is lost where every step waits for it. So whatever a run waits for, it waits for at its beginning and
+its end: never more often for more steps.
+"""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import planted
+import pretend
+import pytest
+import rules
+import torch
+from pretend import PRETEND, Pretended, There
+from solvers import problems
+from tiny_runs import final, recipe
+from torch import Tensor, nn
+from torch.testing import assert_close
+from torch.utils._pytree import tree_leaves, tree_map
+
+import flowguide as fg
+from flowguide import training
+from flowguide.cli import main
+from flowguide.metrics import Seen
+
+pytestmark = pytest.mark.skipif(not pretend.AVAILABLE, reason="this torch has no devices that are written in Python")
+
+# At every step: the adapters' libraries do, and so does a rule that spares the evaluations outside its interval.
+WAITING = {"torchdiffeq", "torchsde", "interval"}
+LABELS = torch.tensor([0, 1, 2, 1])
+
+
+def there(given: Any) -> Any:
+    """What is given, on the device."""
+
+    def moved(each: Any) -> Any:
+        return copy.deepcopy(each).to(PRETEND) if isinstance(each, nn.Module) else each.to(PRETEND)
+
+    return tree_map(lambda each: moved(each) if isinstance(each, (Tensor, nn.Module)) else each, given)
+
+
+def compare(function: Callable[..., Any], *given: Any) -> list[str]:
+    """What it gives on the device is there, and is what it gives on the host; returns what it waited for."""
+    expected = tree_leaves(function(*given))
+    with Pretended() as device:
+        found = tree_leaves(function(*there(given)))
+        waits = list(device.waits)
+        for a, b in zip(expected, found, strict=True):
+            if isinstance(a, Tensor):
+                assert isinstance(b, There)
+                assert_close(b.cpu(), a)
+            else:
+                assert a == pytest.approx(b)
+    return waits
+
+
+def waits_of_steps(run: Callable[..., Any], *given: Any) -> list[str]:
+    """What a run of 6 steps waits for that one of 3 does not; ``run`` takes their number first."""
+    with Pretended() as device:
+        given = there(given)
+        counts = []
+        for steps in (3, 3, 6):  # the first time, whatever is kept is made
+            before = len(device.waits)
+            run(steps, *given)
+            counts.append(device.waits[before:])
+    return counts[2][len(counts[1]) :]
+
+
+def images(count: int = 4) -> Tensor:
+    return torch.randn(count, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_the_device_is_as_strict_as_a_gpu() -> None:
+    host = torch.ones(3)
+    with Pretended() as device:
+        x = host.to(PRETEND)
+        mine, ours = torch.Generator(), torch.Generator(x.device)
+        assert (x * torch.tensor(2.0)).device == x.device, "numbers of the host may meet tensors of the device"
+        for wrong in (
+            lambda: x + host,
+            lambda: torch.stack([x[0], torch.tensor(1.0)]),
+            lambda: torch.randn(3, device=PRETEND, generator=mine),
+            lambda: torch.randn(3, generator=ours),
+            lambda: x.numpy(),
+        ):
+            with pytest.raises((RuntimeError, TypeError), match="device"):
+                wrong()
+        device.waits.clear()
+        host.to(PRETEND, non_blocking=True)
+        x.add_(1).sum()
+        assert not device.waits
+        for waiting in (
+            lambda: x.sum().item(),
+            lambda: bool((x > 0).all()),
+            lambda: x.cpu(),
+            lambda: host.to(PRETEND),
+            lambda: torch.tensor(1.0, device=PRETEND),
+            lambda: x[x > 0],
+            lambda: x[torch.tensor([0])],
+        ):
+            waiting()
+            assert device.waits
+            device.waits.clear()
+    assert torch.randn(3, generator=torch.Generator()).device.type == "cpu", "and is gone again"
+
+
+@pytest.mark.parametrize("path", fg.paths.names())
+def test_paths(path: str) -> None:
+    field = problems.exact(path)
+    x, t = planted.states(planted.toy(path), 0.5, 4), torch.linspace(0.2, 0.8, 4, dtype=torch.float64)
+    compare(lambda x, t, y: [getattr(field(x, t, y), kind) for kind in fg.paths.KINDS], x, t, LABELS)
+    compare(lambda x: field.path.prior((4, 2), 0, device=x.device), x)
+
+
+@pytest.mark.parametrize(("name", "options"), problems.EVERY, ids=str)
+def test_solvers(name: str, options: dict) -> None:
+    field, x = planted.network(), planted.states(planted.toy(), 0.0, 4)
+
+    def solve(steps: int, field: fg.Field, x: Tensor, y: Tensor) -> Tensor:
+        solver = fg.solvers.build(name, steps=steps, **options)
+        return solver.solve(field, x, y, **problems.seeded(solver))
+
+    with torch.no_grad():
+        compare(lambda *given: solve(3, *given), field, x, LABELS)
+        assert name in WAITING or not waits_of_steps(solve, field, x, LABELS)
+
+
+@pytest.mark.parametrize("name", rules.NAMES)
+def test_rules(name: str) -> None:
+    field, x = planted.network(), planted.states(planted.toy(), 0.0, 4)
+    options = rules.options(name, field)
+    if rules.observes(name):  # one for each sample
+        options["observed"] = torch.arange(8.0).reshape(4, 2)
+    given = (fg.guidance.build(name, field, **options), x, *(() if rules.observes(name) else (LABELS,)))
+
+    def run(steps: int, rule: fg.Field, x: Tensor, *y: Tensor) -> Tensor:
+        solver = fg.solvers.build("euler", steps=steps)
+        return fg.sample(rule, tuple(x.shape), *y, solver=solver, seed=0, dtype=x.dtype)
+
+    compare(lambda *given: run(3, *given), *given)
+    assert name in WAITING or not waits_of_steps(run, *given)
+
+
+@pytest.mark.parametrize("name", fg.diagnostics.names())
+@pytest.mark.parametrize("field", [planted.toy(), planted.network()], ids=["exact", "network"])
+def test_diagnostics(name: str, field: fg.Field) -> None:
+    x = planted.states(planted.toy(), 0.5, 4)
+    compare(lambda f, x, y: planted.build(name)(f, x, 0.5, y).per_sample, field, x, torch.ones_like(LABELS))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_likelihood(exact: bool) -> None:
+    x = planted.states(planted.toy(), 0.9, 4)
+    compare(lambda f, x, y: fg.log_likelihood(f, x, y, exact=exact), planted.toy(), x, LABELS)
+
+
+@pytest.mark.parametrize("name", fg.observations.names())
+def test_observations(name: str) -> None:
+    options = {"matrix": {"rows": [[0.5] * 16, [1.0] + 15 * [0.0]]}}.get(name, {})
+    see = fg.observations.build(name, **options)
+
+    def all_of(x: Tensor) -> list[Tensor]:
+        y = see.observe(x)
+        return [see(x), y, see.residual(y, x), see.transpose(y, x.shape[1:]), see.solve(y, 0.5, 0.3, x.shape[1:])]
+
+    compare(all_of, images())
+
+
+@pytest.mark.parametrize("name", fg.metrics.names())
+@pytest.mark.filterwarnings("ignore:.* their covariance has rank:UserWarning")
+def test_metrics(name: str) -> None:
+    g = torch.Generator().manual_seed(0)
+
+    def seen() -> list[Tensor]:
+        return [torch.randn(40, 4, generator=g), torch.randn(40, 3, generator=g), torch.arange(40) % 3]
+
+    def measure(ours: list[Tensor], theirs: list[Tensor]) -> float:
+        reference = Seen(*theirs, held_out=Seen(*theirs))
+        return fg.metrics.build(name)(Seen(*ours, bits=ours[0][:, 0]), reference)
+
+    compare(measure, seen(), seen())
+
+
+FAST = {"mlp", "unet", "conditional_ot"}  # all others are of the slow suite
+UNET = {"name": "unet", "width": 8, "multipliers": [1, 2], "blocks": 1, "head_width": 8, "attention": [1]}
+DIGITS = {"data": {"name": "digits"}, "network": UNET}
+GLYPHS = {"data": {"name": "glyphs", "size": 8, "count": 60}, "network": UNET}
+WORDS = {"name": "text", "encoder": "words"}
+RUNS = {
+    "mlp": {},
+    "dsm": {"objective": {"name": "dsm", "time": "logit_normal"}, "path": {"name": "vp"}, "predicts": "edm"},
+    "conditional_ot": {"objective": {"name": "cfm", "coupling": "conditional_ot"}},
+    "quasi": {"objective": {"name": "cfm", "quasi_conservative": {"weight": 0.1, "share": 0.5}}},
+    "energy": {"network": {"name": "energy", "network": {"name": "mlp", "width": 16, "depth": 1}}},
+    "unet": {**DIGITS, "network": {**UNET, "dropout": 0.3, "checkpointing": True}},
+    "ddpmpp": {**DIGITS, "network": {"name": "ddpmpp", "width": 8, "multipliers": [1, 2], "blocks": 1}},
+    "dit": {**DIGITS, "network": {"name": "dit", "patch": 2, "width": 16, "depth": 1, "heads": 2}},
+    "muon": {
+        **DIGITS,
+        "network": {"name": "dit", "patch": 2, "width": 16, "depth": 1, "heads": 2},
+        "training__optimizer": "muon",
+    },
+    "low_resolution": {**DIGITS, "conditioner": {"name": "low_resolution", "size": 4}},
+    "text": {**GLYPHS, "conditioner": WORDS},
+    "tokens": {**GLYPHS, "conditioner": {**WORDS, "tokens": True, "max_length": 16}},
+    "attributes": {**GLYPHS, "conditioner": {"name": "attributes"}},
+    "classifier": {"data": {"name": "digits"}, "network": {"name": "convnet", "width": 8}, "path": None,
+                   "objective": {"name": "classification"}},
+    "noisy classifier": {"network": {"name": "mlp_classifier"}, "objective": {"name": "noisy_classifier"}},
+    "autoencoder": {"data": {"name": "digits"}, "network": {"name": "autoencoder", "widths": [8, 8]}, "path": None,
+                    "objective": {"name": "vae"}},
+    "options": {"training__accumulate": 2, "training__ema_lengths": [0.05, 0.1], "training__precision": "bfloat16"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
+)
+def test_training(name: str, tmp_path: Path) -> None:
+    """Steps wait for nothing, but where scipy or Muon have to know numbers; dropout's masks are the device's own."""
+
+    def train(steps: int, device: str, **more: Any) -> dict[str, Tensor]:
+        changes = {"training__save_every": 100, "training__snapshot_every": 100, **RUNS[name], "device": device}
+        settings = recipe(training__steps=steps, **{**changes, **more})
+        folder = tmp_path / f"{device}-{steps}"
+        training.train({key: value for key, value in settings.items() if value is not None}, folder, show=False)
+        return final(folder)
+
+    with Pretended() as device:
+        found = train(3, PRETEND)
+        before = len(device.waits)
+        train(5, PRETEND)
+        waits = device.waits[before:]
+    # On this device autocasting changes nothing.
+    for key, value in train(3, "cpu", training__precision="float32").items():
+        message = f"{key}: {{}}".format
+        assert_close(found[key], value, rtol=1e-4, atol=1e-5, equal_nan=True, msg=message)
+    more = len(waits) - before
+    assert more == {"conditional_ot": 2 * 2, "muon": 2}.get(name, 0), waits
+
+
+@pytest.mark.slow
+def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is watched, sampled and measured, and one that goes on; none of it is at home on the host."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOWGUIDE_CACHE", str(tmp_path / "cache"))
+    small = ["training.batch_size=32", "network.width=8", "network.head_width=8", f"device={PRETEND}"]
+    watch = ["watch=quality", "watch.every=10", "watch.num=50", "watch.classifier.training.steps=10"]
+    measure = ["num=50", "classifier.training.steps=10", "guidance.w=[1,2]", "seeds=[0]", f"device={PRETEND}"]
+    with Pretended():
+        main(["train", "digits", *small, *watch, "training.steps=10", "training.ema_lengths=[0.05,0.1]"])
+        main(["train", "digits", *small, *watch, "training.steps=20", "training.ema_lengths=[0.05,0.1]", "--allow"])
+        main(["sample", "runs/digits", "num=4", "solver=euler_maruyama", f"device={PRETEND}"])
+        main(["evaluate", "runs/digits", *measure, "metrics=[frechet_distance,label_accuracy,precision]"])
+    assert list((tmp_path / "runs/digits/samples").glob("*.png"))
+    assert (tmp_path / "runs/digits/evaluation/quality.json").is_file()
+    assert (tmp_path / "runs/digits/best.safetensors").is_file()
