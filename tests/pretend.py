@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils import _foreach_utils as foreach
 from torch.utils import backend_registration as backends
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -55,6 +56,7 @@ def register() -> None:
     library = torch.library.Library("_", "IMPL")
     library.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # there is nothing to cast to
     _kept.append(library)
+    foreach._foreach_supported_types.append(There)  # as on a GPU, lists of tensors are updated all at once
 
 
 _OfTorch = torch.Generator
@@ -110,6 +112,7 @@ class Pretended(TorchDispatchMode):
 
     Attributes:
         waits: The operations for which the host waited, in their order.
+        operations: How many it was asked to do, but for new views of what is there.
     """
 
     now: ClassVar["Pretended | None"] = None
@@ -117,6 +120,7 @@ class Pretended(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[str] = []
+        self.operations = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> "Pretended":
@@ -167,6 +171,7 @@ def _run(func: Any, args: Sequence, kwargs: dict[str, Any]) -> Any:
         _check(func, here)
     if _waits(func, args, kwargs, there, here, result_there):
         Pretended.now.waits.append(func.name())
+    Pretended.now.operations += (bool(there) or result_there) and not _is_view(func)
     on_host = tree_map_only(There, lambda each: each.here, (args, kwargs))
     if wanted is not None:
         on_host[1]["device"] = torch.device("cpu") if _there(wanted) else wanted
@@ -184,6 +189,12 @@ def _check(func: Any, here: Sequence[Tensor]) -> None:
         return
     shapes = [tuple(each.shape) for each in here]
     raise RuntimeError(f"{func}: all tensors must be on one device, and those of shapes {shapes} are on the host")
+
+
+def _is_view(func: Any) -> bool:
+    """Whether it gives what was there under another shape, or room without numbers: nothing is computed."""
+    aliases = [each.alias_info for each in func._schema.returns]
+    return func.name().startswith("aten::empty") or any(each is not None and not each.is_write for each in aliases)
 
 
 def _waits(func: Any, args: Sequence, kwargs: Mapping, there: Sequence, here: Sequence, result_there: bool) -> bool:
