@@ -28,8 +28,8 @@ from flowguide.metrics import Seen
 
 pytestmark = pytest.mark.skipif(not pretend.AVAILABLE, reason="this torch has no devices that are written in Python")
 
-# At every step: the adapters' libraries do, and so does a rule that spares the evaluations outside its interval.
-WAITING = {"torchdiffeq", "torchsde", "interval"}
+# At every step: the adapters' libraries do, and rules that decide by numbers, what to evaluate or what to draw again.
+WAITING = {"torchdiffeq", "torchsde", "interval", "characteristic", "smc"}
 LABELS = torch.tensor([0, 1, 2, 1])
 
 
@@ -129,17 +129,23 @@ def test_solvers(name: str, options: dict) -> None:
 
 
 @pytest.mark.parametrize("name", rules.NAMES)
-def test_rules(name: str) -> None:
+@pytest.mark.parametrize("each", [False, True], ids=["for all", "for each"])
+def test_rules(name: str, each: bool) -> None:
+    """With one weight, condition and observation for all samples, or one for each, all of them the host's."""
     field, x = planted.network(), planted.states(planted.toy(), 0.0, 4)
     options = rules.options(name, field)
-    if rules.observes(name):  # one for each sample
-        options["observed"] = torch.arange(8.0).reshape(4, 2)
-    given = (fg.guidance.build(name, field, **options), x, *(() if rules.observes(name) else (LABELS,)))
+    own = {"w": torch.linspace(0.2, 1.8, 4), "negative": LABELS.flip(0), "observed": torch.arange(8.0).reshape(4, 2)}
+    known = fg.guidance.registry.options(name)
+    options |= {key: value for key, value in (own if each else {"w": 1.7}).items() if key in known}
+    rule = fg.guidance.build(name, field, **options)
+    if each and not rule.independent:
+        pytest.skip("its samples share what they have")
 
     def run(steps: int, rule: fg.Field, x: Tensor, *y: Tensor) -> Tensor:
         solver = fg.solvers.build("euler", steps=steps)
         return fg.sample(rule, tuple(x.shape), *y, solver=solver, seed=0, dtype=x.dtype)
 
+    given = (rule, x, *(() if rules.observes(name) else (LABELS,)))
     compare(lambda *given: run(3, *given), *given)
     assert name in WAITING or not waits_of_steps(run, *given)
 

@@ -54,11 +54,11 @@ class Negative(Pair):
             raise ValueError(f"{self.name} guides from one condition to another, and this field takes none at all")
 
     def for_run(self, run: Run) -> "Negative":
-        if not self.for_all or run.cond is None:
+        if run.cond is None:
             return super().for_run(run)
         fresh = self.copy_for(run)
-        # One tensor for the whole run, which the field need encode only once.
-        fresh.negative, fresh.for_all = self._of_all(len(run.cond), run.cond.device), False
+        # One tensor for the whole run, on its device, which the field need encode only once.
+        fresh.negative, fresh.for_all = fresh._negative(run.cond), False
         return fresh
 
     def unguided(self, cond: Tensor | None) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..fields import Field
 from ..paths import Prediction
+from ..transfer import sent
 from .base import guidance
 from .modifier import Modifier
 from .weights import Choose, Schedule, Weight, as_weight, schedules, with_rows
@@ -29,7 +30,7 @@ class Scaled:
 
     def __call__(self, t: Tensor) -> Tensor:
         w = self.w(t) if isinstance(self.w, Schedule) and not isinstance(self.w, Tensor) else self.w
-        return 1 + ((w.to(t) if isinstance(w, Tensor) else w) - 1) * self.shape(t)
+        return 1 + ((sent(w, t.device, t.dtype) if isinstance(w, Tensor) else w) - 1) * self.shape(t)
 
     def with_rows(self, name: str, choose: Choose) -> "Scaled":
         """See :func:`.with_rows`."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..fields import Run
 from ..randomness import numbers_of
 from ..registry import Registry
+from ..transfer import sent
 
 schedules = Registry("schedule")
 
@@ -81,7 +82,7 @@ def weight_at(w: float | Tensor | Schedule, t: Tensor, x: Tensor) -> float | Ten
         raise ValueError(f"a schedule gives one weight, or one per sample, not weights of shape {tuple(value.shape)}")
     if value.ndim and len(value) != len(x):
         raise ValueError(f"w has {len(value)} weights for {len(x)} samples; it needs one per sample or one for all")
-    return value.to(x)
+    return sent(value, x.device, x.dtype)
 
 
 Choose: TypeAlias = Callable[[str, Tensor], Tensor]

@@ -61,6 +61,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from ..transfer import sent
 from .coefficients import Coefficients, Numbers, Scale, per_sample
 
 Kind = Literal["velocity", "score", "noise", "data", "v"]
@@ -205,7 +206,7 @@ class Prediction:
             w: A number, or one per sample, shape (B,).
         """
         w = per_sample(w, self.x.ndim)
-        w = w.to(self.x) if isinstance(w, Tensor) else w
+        w = sent(w, self.x.device, self.x.dtype) if isinstance(w, Tensor) else w
         return self._each(lambda mine, theirs: torch.lerp(mine, theirs, w), other)
 
     def mix(self, others: Sequence["Prediction"], weights: Sequence[Tensor | float]) -> "Prediction":
