@@ -13,7 +13,8 @@ from flowguide.cli import main
 from flowguide.cli.recipes import groups
 
 ROOT = Path(fg.__file__).parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+PAGES = sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES]
 
 
 def blocks(document: str, language: str) -> list[str]:
@@ -47,7 +48,7 @@ def test_the_examples_of_contributing_run(tmp_path: Path, monkeypatch: pytest.Mo
 def test_files_that_documents_name_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (ROOT / target).exists(), target
+        assert (ROOT / document).parent.joinpath(target).exists(), target
     for target in re.findall(r"`((?:flowguide|recipes|analysis|tests)/[\w./]*)`", text):
         assert (ROOT / target).exists(), target
 
