@@ -20,12 +20,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def guard(command: Callable[[], None]) -> None:
-    """Run a command; answer a user's mistake with one sentence and exit code 2, Ctrl-C with 130.
+    """Run a command; answer a user's mistake with one sentence and exit code 2, Ctrl-C with 130, and a reader that has
+    gone away with 141 and no word.
 
     With FLOWGUIDE_TRACEBACK set, mistakes keep their traceback.
     """
     try:
         command()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads what is printed, head say, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at its end
+        sys.exit(141)  # what a shell says of a program that SIGPIPE ended
     except (ValueError, OSError) as error:
         if os.environ.get("FLOWGUIDE_TRACEBACK"):
             raise

@@ -486,3 +486,13 @@ def test_imports_only_what_it_needs(words: list[str], absent: list[str]) -> None
     ended = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     loaded = set(ended.stderr.split())
     assert not loaded & set(absent)
+
+
+def test_a_reader_that_has_read_enough(tmp_path: Path) -> None:
+    """``flowguide list | head -1``: no complaint."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "flowguide", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    ) as ended:
+        ended.stdout.close()
+        assert ended.stderr.read() == b""
+    assert ended.returncode == 141
