@@ -33,6 +33,19 @@ def test_the_public_face_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert names["loss"].ndim == 0
 
 
+def test_the_page_of_the_rules(tmp_path: Path) -> None:
+    """Its example runs, and it names every rule, or the page beside it does."""
+    (example,) = blocks("docs/guidance.md", "python")
+    (tmp_path / "example.py").write_text(example)
+    names = runpy.run_path(str(tmp_path / "example.py"))
+    assert names["log_densities"].isfinite().all()
+    for rule in ("tamed", "rising", "each"):
+        assert fg.sample(names[rule], (512, 2), names["y"], seed=0).isfinite().all()
+    table, _, _ = (ROOT / "docs/guidance.md").read_text().partition("## ")
+    pages = table + (ROOT / "docs/inverse.md").read_text()
+    assert not [name for name in fg.guidance.names() if f"| `{name}` |" not in pages]
+
+
 @pytest.mark.parametrize("number", range(5))
 def test_the_examples_of_contributing_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     example = blocks("CONTRIBUTING.md", "python")[number]
