@@ -17,6 +17,7 @@ FLOORS = {
     "distances": 0,
     "cache": 0,
     "digest": 0,
+    "probing": 1,
     "paths": 1,
     "couplings": 1,
     "networks": 1,

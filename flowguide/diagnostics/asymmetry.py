@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
+from ..probing import signs
 from .base import Diagnostic, Finding, at_least, check_kind, diagnostics
-from .derivatives import Linearised, in_full, pieces, signs
+from .derivatives import Linearised, in_full, pieces
 from .statistics import root_of_ratio
 
 

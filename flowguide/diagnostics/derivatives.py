@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..fields import Field
-from ..randomness import uniform
+from ..probing import units
 
 FEW = 32  # dimensions up to which a Jacobian is computed in full
 _NUMBERS = 2**15  # in the states that are evaluated together: 512 images of 8 x 8
@@ -119,18 +119,6 @@ def rate(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
         u = torch.zeros_like(value).requires_grad_()
         (product,) = torch.autograd.grad(value, t, u, create_graph=True)
         return torch.autograd.grad(product, u, torch.ones_like(product))[0]
-
-
-def units(x: Tensor) -> Tensor:
-    """The unit vectors of the space of x, shape (D, 1, *)."""
-    dim = x[0].numel()
-    return torch.eye(dim, dtype=x.dtype, device=x.device).reshape(dim, 1, *x.shape[1:])
-
-
-def signs(x: Tensor, seed: int, probe: int, first: int) -> Tensor:
-    """Random signs like x, shape (B, *), keyed by the seed, the probe and the sample."""
-    options = {"stream": probe, "first": first, "device": x.device, "dtype": torch.float64}
-    return uniform(x.shape, seed, **options).sub(0.5).sign().to(x)
 
 
 def in_full(name: str, x: Tensor, exact: bool | None, few: int = FEW) -> bool:

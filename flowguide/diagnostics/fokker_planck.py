@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
+from ..probing import signs, units
 from .base import Diagnostic, Finding, at_least, diagnostics
-from .derivatives import differentiating, in_full, linked, pieces, rate, signs, units
+from .derivatives import differentiating, in_full, linked, pieces, rate
 from .statistics import root_of_ratio, squared_mean
 
 

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from ..fields import Field
+from ..probing import signs, units
 from .base import Diagnostic, Finding, at_least, beneath, diagnostics, one_question
-from .derivatives import Linearised, in_full, keeps_rows, pieces, signs, units
+from .derivatives import Linearised, in_full, keeps_rows, pieces
 from .grids import box_around, check_box, split
 from .helmholtz import as_parts
 from .statistics import finding_of_squares, squared_mean

@@ -3,9 +3,7 @@ r"""Divergences: exact in few dimensions, estimated without bias in many.
 .. math:: \nabla \cdot u = \sum_i e_i^\top (\nabla u)\, e_i = E\left[ v^\top (\nabla u)\, v \right], \qquad
     E\, v v^\top = I,
 
-where v is a vector of random signs, which has the least variance.
-
-Source: Hutchinson (1989), "A stochastic estimator of the trace of the influence matrix", Commun. Stat. 18.
+where v is a vector of random signs (:mod:`flowguide.probing`).
 """
 
 from collections.abc import Callable
@@ -13,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..randomness import uniform
+from ..probing import signs, units
 
 _FEW = 16
 
@@ -33,10 +31,8 @@ def probing_vectors(x: Tensor, exact: bool | None, probes: int, seed: int, first
         raise ValueError(f"probes must be at least 1, an integer, not {probes!r:.80}")
     dim = x[0].numel()
     if exact or (exact is None and dim <= _FEW):
-        return torch.eye(dim, dtype=x.dtype, device=x.device).reshape(dim, 1, *x.shape[1:])
-    options = {"first": first, "device": x.device, "dtype": torch.float64}
-    draws = [uniform(x.shape, seed, stream=probe, **options) for probe in range(probes)]
-    return torch.stack(draws).sub(0.5).sign().to(x) / probes**0.5
+        return units(x)
+    return torch.stack([signs(x, seed, probe, first) for probe in range(probes)]) / probes**0.5
 
 
 def value_and_divergence(function: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
