@@ -71,7 +71,7 @@ class Multi(Guidance):
         return None if self.labels or len(shares) > 1 or power is None else shares[0] * power
 
     def check_condition(self, cond: Tensor | None, batch: int) -> None:
-        if cond is None or cond.ndim != 2 or not self._several:
+        if not isinstance(cond, Tensor) or cond.ndim != 2 or not self._several:
             return super().check_condition(cond, batch)
         for column in cond.unbind(1):
             super().check_condition(column, batch)

@@ -87,3 +87,19 @@ def test_words_are_for_the_models_of_runs() -> None:
     field = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear"))
     with pytest.raises(ValueError, match="what 'left' means as a condition is known to the model of a run"):
         fg.guidance.build("negative", field, negative="left")
+
+
+@pytest.mark.parametrize("cond", [1, [1, 2, 0, 1], "a", torch.tensor(1), torch.tensor([1.0, 2.0, 0.0, 1.0])], ids=str)
+@pytest.mark.parametrize("name", ["cfg", "multi", "negative", "interval"])
+def test_what_is_no_condition_is_said_so(name: str, cond: object) -> None:
+    """By the rule, by a solver and by sampling alike."""
+    field, x = fg.MixtureField(fg.oracle.ring(3), fg.paths.build("linear")), torch.zeros(4, 2)
+    rule = fg.guidance.build(name, field, w=2.0, **({"negative": 0} if name == "negative" else {}))
+    solver = fg.solvers.build("heun", steps=1)
+    for call in (
+        lambda: rule(x, 0.5, cond),
+        lambda: solver.solve(rule, x, cond),
+        lambda: fg.sample(rule, (4, 2), cond),
+    ):
+        with pytest.raises(ValueError, match="cond|labels"):
+            call()
