@@ -101,5 +101,5 @@ def test_what_is_no_condition_is_said_so(name: str, cond: object) -> None:
         lambda: solver.solve(rule, x, cond),
         lambda: fg.sample(rule, (4, 2), cond),
     ):
-        with pytest.raises(ValueError, match="cond|labels"):
+        with pytest.raises(ValueError, match=r"cond|labels"):
             call()
