@@ -6,20 +6,34 @@ with a schedule h between 0, the plain conditional prediction, and 1, the full w
 its w as it is; this one has the number w beside it, so that one shape can be compared at several weights
 (``flowguide evaluate RUN guidance=schedule guidance.shape=cosine 'guidance.w=[1,2,4]'``).
 
+Paths pass the same noise levels at other times. The unit "straight" counts in the time of the linear path,
+:math:`\alpha_t / (\alpha_t + \sigma_t)`, so that one shape means the same on all of them.
+
 Source: Wang et al. (2024), arXiv 2404.13040, which normalises h to a mean of 1 instead.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from ..fields import Field
-from ..paths import Prediction
+from ..paths import Path, Prediction
 from ..transfer import sent
 from .base import guidance
 from .modifier import Modifier
 from .weights import Choose, Schedule, Weight, as_weight, schedules, with_rows
+
+
+class Straight:
+    """A schedule in the time of the linear path, on another."""
+
+    def __init__(self, shape: Schedule, path: Path) -> None:
+        self.shape, self.path = shape, path
+
+    def __call__(self, t: Tensor) -> Tensor:
+        return self.shape(torch.sigmoid(self.path.half_log_snr(t)))
 
 
 class Scaled:
@@ -47,6 +61,9 @@ class Scheduled(Modifier):
         w: The full weight: a number or one per sample, shape (B,).
         shape: h: a schedule's name, or a mapping of its name and options, or a function of t.
         rule: The rule whose weight it is: a name or a mapping.
+        unit: What h is a function of: "t", or "straight", the time of the linear path at the same noise level.
+    Raises:
+        ValueError: if there is no such unit.
     """
 
     def __init__(
@@ -55,8 +72,13 @@ class Scheduled(Modifier):
         w: Weight = 1.0,
         shape: str | Mapping[str, Any] | Schedule = "linear",
         rule: str | Mapping[str, Any] = "cfg",
+        unit: Literal["t", "straight"] = "t",
     ) -> None:
+        if unit not in ("t", "straight"):
+            raise ValueError(f"the unit of a schedule is one of t, straight, not {unit!r}")
         h = schedules.choose(shape) if isinstance(shape, (str, Mapping)) else shape
+        if unit == "straight":
+            h = Straight(h, field.path)
         # At w = 1 there is nothing to schedule, and half to evaluate.
         super().__init__(field, 1.0 if isinstance(w, (int, float)) and w == 1 else Scaled(w, h), rule)
         self.conditional_at_1, self.affine_in_w = self.field.conditional_at_1, self.field.affine_in_w

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rules import Counting, Toy
-from strategies import states
+from strategies import generator, states
 from torch.testing import assert_close
 
 import flowguide as fg
@@ -146,6 +146,24 @@ def test_a_schedule_is_the_weight_at_that_time(state) -> None:
     several = fg.guidance.build("schedule", field, w=torch.linspace(1, 3, len(x), dtype=torch.float64))(x, t, y).score
     flat = fg.guidance.build("cfg", field, w=1 + torch.linspace(0, 2, len(x), dtype=torch.float64) * t)(x, t, y).score
     assert_close(several, flat)
+
+
+@pytest.mark.parametrize("path", fg.paths.names())
+def test_a_straight_schedule_means_the_same_on_every_path(path: str) -> None:
+    """At the same noise level: that of the linear path at its own time."""
+    mixture, line = fg.oracle.ring(3, std=0.5), fg.paths.build("linear")
+    options = {"w": 3.0, "shape": {"name": "power", "exponent": 3.0}}
+    straight = fg.guidance.build("schedule", fg.MixtureField(mixture, line), **options)
+    field = fg.MixtureField(mixture, fg.paths.build(path))
+    t = torch.linspace(max(field.t_min, 0.1), min(field.t_max, 0.95), 6, dtype=torch.float64)
+    x, y = torch.randn(6, 2, generator=generator(0), dtype=torch.float64), torch.arange(6) % 3
+    alpha, sigma = field.path.alpha(t), field.path.sigma(t)
+    expected = straight(x / (alpha + sigma)[:, None], alpha / (alpha + sigma), y).data
+    assert_close(fg.guidance.build("schedule", field, unit="straight", **options)(x, t, y).data, expected)
+    in_t = fg.guidance.build("schedule", field, **options)(x, t, y).data
+    assert torch.allclose(in_t, expected) == (path == "linear")
+    with pytest.raises(ValueError, match="must be one of 't', 'straight', not 'sigma'"):
+        fg.guidance.build("schedule", field, unit="sigma", **options)
 
 
 @pytest.mark.parametrize(
