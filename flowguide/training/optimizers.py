@@ -6,7 +6,7 @@ of time, beginning at step D:
 .. math:: \eta_n = \eta \min\left(1, \frac{n + 1}{W + 1}\right) \times \left\{ 1,\quad
     \tfrac12 \left(1 + \cos \tfrac{\pi n}{N}\right),\quad \sqrt{D / \max(n, D)} \right\}.
 
-A step whose gradient is not finite moves nothing: the kernel is told so on the device, and no one has to wait.
+A step whose loss or gradient is not finite moves nothing: the kernel is told so on the device, and no one has to wait.
 
 On a CPU torch's kernel copies each gradient whose dimensions lie in another order in memory, as those of a convolution
 in channels-last do, which takes two thirds as long again. It is therefore given views of them in the order of memory.
@@ -40,7 +40,8 @@ class Optimizers:
     def __init__(self, model: nn.Module, options: TrainingOptions) -> None:
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._rate_at = options.learning_rate_at
-        muon = matrices_of_blocks(model) if options.optimizer == "muon" else set()
+        # Not those that are frozen, nor the second name of one that has two.
+        muon = matrices_of_blocks(model) & self.parameters.keys() if options.optimizer == "muon" else set()
         self._orders = {name: order for name, p in self.parameters.items() if (order := _order_in_memory(p))}
         # What the optimizers move: the parameters, or views of them.
         self._moved = self.parameters | {
@@ -64,7 +65,7 @@ class Optimizers:
             parameter.grad = None
 
     def step(self, step: int, finite: Tensor) -> float:
-        """Move by the gradients if they are ``finite``, shape (); returns the learning rate of this step."""
+        """Move by the gradients if all is ``finite``, shape (); returns the learning rate of this step."""
         rate = self._rate_at(step)
         for optimizer in filter(None, (self._adamw, self._muon)):
             for group in optimizer.param_groups:

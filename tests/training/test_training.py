@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 
 import pytest
@@ -193,24 +194,27 @@ def test_what_is_written_of_a_run_stays_where_no_step_is_taken(tmp_path: Path) -
 class Explodes(objectives.Objective):
     """Flow matching whose loss becomes NaN in the 24th step."""
 
-    def __init__(self, at: int = 24, times: int = 1) -> None:
+    def __init__(self, at: int = 24, times: int = 1, loss: float = math.nan) -> None:
         self.at, self.until, self.calls, self.inner = at, at + times, 0, fg.objectives.build("cfm")
+        self.loss = loss
 
     def losses(self, model, data, cond, generator):
         self.calls += 1
-        failed = self.at <= self.calls < self.until
-        return self.inner.losses(model, data, cond, generator) * (float("nan") if failed else 1.0)
+        losses = self.inner.losses(model, data, cond, generator)
+        if not self.at <= self.calls < self.until:
+            return losses
+        return losses * self.loss if math.isnan(self.loss) else losses + self.loss  # of which the gradient is finite
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_steps_that_are_not_finite_are_left_out(tmp_path: Path, caplog, optimizer: str) -> None:
+@pytest.mark.parametrize(("optimizer", "loss"), [("adamw", math.nan), ("muon", math.nan), ("adamw", math.inf)])
+def test_steps_that_are_not_finite_are_left_out(tmp_path: Path, caplog, optimizer: str, loss: float) -> None:
     network = {"name": "dit", "patch": 4, "depth": 1, "width": 16, "heads": 2}
     settings = recipe(
-        data={"name": "digits"}, network=network, objective={"name": "explodes", "times": 3}, training__skips=3,
-        training__optimizer=optimizer, training__steps=30,
+        data={"name": "digits"}, network=network, objective={"name": "explodes", "times": 3, "loss": loss},
+        training__skips=3, training__optimizer=optimizer, training__steps=30,
     )  # fmt: skip
     training.train(settings, tmp_path, show=False)
-    assert [f"step {step} is left out: its loss is nan" in caplog.text for step in (23, 24, 25, 26, 27)] == [
+    assert [f"step {step} is left out: its loss is {loss:g}" in caplog.text for step in (23, 24, 25, 26, 27)] == [
         False, True, True, True, False,
     ]  # fmt: skip
     tensors = final(tmp_path)
@@ -438,6 +442,16 @@ def test_the_order_in_memory_changes_no_step() -> None:
         torch.testing.assert_close(others, moments)
         for name, moment in others.items():
             assert moment.shape in (shapes[name.rpartition(".")[0]], torch.Size())
+
+
+def test_muon_leaves_what_is_frozen() -> None:
+    blocks = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
+    blocks[0].requires_grad_(False)
+    optimizers = Optimizers(nn.ModuleDict({"blocks": blocks}), TrainingOptions(steps=1, optimizer="muon"))
+    blocks[1](torch.ones(1, 3)).sum().backward()
+    optimizers.step(0, torch.tensor(True))
+    moments = {name.removeprefix("blocks.1.") for name in optimizers.moments()}
+    assert moments == {"weight.momentum_buffer", "bias.step", "bias.exp_avg", "bias.exp_avg_sq"}
 
 
 def test_learning_rate() -> None:
