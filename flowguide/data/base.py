@@ -40,6 +40,11 @@ def scaled(images: Tensor) -> Tensor:
     return images.to(torch.float32).sub_(127.5).mul_(1 / 127.5)
 
 
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """The same on a device. A GPU need not come to an end of its work before, for which a plain copy would wait."""
+    return tensor.to(device, non_blocking=tensor.device.type == "cpu" and torch.device(device).type == "cuda")
+
+
 @dataclass(frozen=True)
 class Attribute:
     """One thing that is known of every sample, beside its label: the colour of a letter, say.
@@ -137,6 +142,10 @@ class Samples(ABC):
             if low < 0 or (self.num_classes is not None and high >= self.num_classes):
                 wrong, top = (low, "") if low < 0 else (high, f" to {self.num_classes - 1}")
                 raise ValueError(f"the labels of {self.name} must be numbers from 0{top}, and one is {wrong}")
+        if self.flip and len(self.shape) != 3:
+            raise ValueError(
+                f"flip=true shows mirror images, and {self.name} holds samples of shape {tuple(self.shape)}, no images"
+            )
         if self.classes is not None and len(self.classes) != self.num_classes:
             raise ValueError(f"{self.name} names {len(self.classes)} classes and has {self.num_classes}")
         for what, values in {"captions": self.captions, **{k: a.values for k, a in self.attributes.items()}}.items():
@@ -189,7 +198,7 @@ class Dataset(Samples):
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :meth:`Samples.batch`."""
-        index = index.to(self.data.device)
+        index = sent(index, self.data.device)
         data = self.data[index]
         return scaled(data) if data.dtype == torch.uint8 else data, None if self.labels is None else self.labels[index]
 

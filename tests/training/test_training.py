@@ -352,6 +352,7 @@ def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path: Path, monkeypat
         ({"data": {"name": "moonz"}}, "did you mean 'moons'"),
         ({"network": {"name": "unet"}}, "a unet takes images"),
         ({"network": {}}, "unknown network None"),
+        ({"network__num_classes": 1}, r"network.num_classes=1, and moons \(train\) has 2 classes: leave it out"),
         ({"typo": 1}, "unknown option of the recipe: 'typo'"),
     ],
 )
