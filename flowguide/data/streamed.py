@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .base import Attribute, Dataset, Samples, scaled
+from .base import Attribute, Dataset, Samples, scaled, sent
 
 log = logging.getLogger(__name__)
 
@@ -149,8 +149,8 @@ class Streamed(Samples):
         self._note(read.failures)
         if read.fatal is not None:
             raise ValueError(f"{self.name}: {read.fatal}")
-        images = read.images.to(self.device, non_blocking=read.images.is_pinned())
-        labels = None if self.labels is None else self.labels[read.index.to(self.labels.device)]
+        images = sent(read.images, self.device)
+        labels = None if self.labels is None else self.labels[sent(read.index, self.labels.device)]
         return scaled(images), labels
 
     def to(self, device: torch.device | str) -> "Streamed":
