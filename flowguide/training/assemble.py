@@ -58,6 +58,9 @@ def with_data_options(
     options_for = getattr(component, "options_for", networks.Network.options_for)
     told = (conditioner or build_conditioner(config)).options(dataset)
     _check_told(config, told)
+    given, classes = config.network.get("num_classes"), told.get("num_classes")
+    if isinstance(given, int) and classes is not None and given < classes:
+        raise ValueError(f"network.num_classes={given}, and {dataset.name} has {classes} classes: leave it out")
     follow = {**options_for(dataset.shape, told.pop("num_classes", None)), **told}
     missing = {name: value for name, value in follow.items() if config.network.get(name) is None or name in told}
     named = {"network": {**config.network, **missing}, "data": {**config.data, **dataset.follows}}

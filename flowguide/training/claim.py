@@ -6,7 +6,9 @@ workers do not inherit it.
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -25,29 +27,31 @@ class Claim:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._opened: int | None = None
+        self._file: BinaryIO | None = None
 
     def take(self) -> None:
         """Wait, and say so, for as long as another process has it. Where nothing can be locked, all have it."""
-        if fcntl is None or self._opened is not None:
+        if fcntl is None or self._file is not None:
             return
         try:
-            self._opened = os.open(self.folder / ".claimed", os.O_RDWR | os.O_CREAT, 0o666)
+            self._file = (self.folder / ".claimed").open("a+b", buffering=0)
         except OSError:  # of a folder that is only to be read
             return
         try:
-            fcntl.lockf(self._opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            holder = os.read(self._opened, 32).decode(errors="replace").strip()
+            self._file.seek(0)
+            holder = self._file.read().decode(errors="replace").strip()
             log.warning("waiting for another process%s, which is at work in %s", holder and f" ({holder})", self.folder)
-            fcntl.lockf(self._opened, fcntl.LOCK_EX)
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
         except OSError:  # of a file system without locks
             return
-        os.ftruncate(self._opened, 0)
-        os.pwrite(self._opened, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # on a full disk no one learns who has it
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         """Let another process have it."""
-        if self._opened is not None:
-            os.close(self._opened)
-            self._opened = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
