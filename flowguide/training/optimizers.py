@@ -15,6 +15,7 @@ Source: Loshchilov & Hutter (2017), arXiv 1711.05101 (AdamW); Jordan et al. (202
 layers of neural networks"; Karras et al. (2023), arXiv 2312.02696, section 2.2 (the root of time).
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 
 from .options import TrainingOptions
 from .sharded import filled, is_share
+
+# What each remembers of a parameter.
+_OF_ADAMW, _OF_MUON = {"step", "exp_avg", "exp_avg_sq"}, {"momentum_buffer"}
 
 
 class Optimizers:
@@ -93,18 +97,24 @@ class Optimizers:
 
     @torch.no_grad()
     def put_back(self, moments: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`moments` gave; what belongs to no parameter, or to one of another shape, is left out.
+        """Restore what :meth:`moments` gave; of a parameter that had another optimizer or shape, nothing.
 
         A moment of its parameter's shape lies in memory, and on the ranks, as the parameter does.
         """
+        known = defaultdict(set)
         for key in moments:
             name, _, moment = key.rpartition(".")
-            parameter, value = self.parameters.get(name), moments[key]
-            if parameter is None or value.shape not in (parameter.shape, torch.Size()):
+            known[name].add(moment)
+        for name, parameter in self.parameters.items():
+            if known[name] != (_OF_MUON if self._of[name] is self._muon else _OF_ADAMW):
                 continue
-            ours = torch.zeros_like(parameter) if value.ndim else torch.zeros((), device=parameter.device)
-            placed = _viewed(filled(ours.detach(), value), self._orders.get(name))
-            self._of[name].state[self._moved[name]][moment] = placed
+            values = {moment: moments[f"{name}.{moment}"] for moment in known[name]}
+            if any(value.shape not in (parameter.shape, torch.Size()) for value in values.values()):
+                continue
+            for moment, value in values.items():
+                ours = torch.zeros_like(parameter) if value.ndim else torch.zeros((), device=parameter.device)
+                placed = _viewed(filled(ours.detach(), value), self._orders.get(name))
+                self._of[name].state[self._moved[name]][moment] = placed
 
 
 def _order_in_memory(parameter: Tensor) -> tuple[int, ...] | None:

@@ -178,6 +178,15 @@ def test_another_configuration_is_allowed_on_request_and_what_fits_is_taken(tmp_
     assert training.RunFolder(tmp_path).config()["network"]["depth"] == 2
 
 
+@pytest.mark.parametrize(
+    "changes", [{"network__width": 24}, {"training__optimizer": "muon"}], ids=["another width", "another optimizer"]
+)
+def test_what_an_optimizer_remembers_fits_as_a_whole_or_not_at_all(tmp_path: Path, caplog, changes: dict) -> None:
+    for steps, more in enumerate((changes, {}, changes), start=1):
+        training.train(recipe(**more, training__steps=steps, allow=True), tmp_path, show=False)
+    assert all(each.isfinite().all() for each in final(tmp_path).values())
+
+
 def test_what_is_written_of_a_run_stays_where_no_step_is_taken(tmp_path: Path) -> None:
     """A finished run is what its checkpoints are, whatever is allowed."""
     training.train(recipe(), tmp_path, show=False)
