@@ -16,6 +16,7 @@ FLOORS = {
     "distances": 0,
     "cache": 0,
     "digest": 0,
+    "devices": 0,
     "paths": 1,
     "couplings": 1,
     "networks": 1,

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .. import conditioners, data, networks, paths
+from ..devices import device_of
 from ..fields import Field, Given, LatentField, NetworkField, NetworkPosterior
 from ..fields.network_field import Told
 from . import checkpoint
@@ -20,18 +21,6 @@ from .decoding import decoder_of
 from .held_out import held_out_images
 from .run_folder import RunFolder
 from .sharded import filled
-
-
-def device_of(name: str) -> torch.device:
-    """The torch device called ``name``; "auto" is the GPU if there is one. ValueError if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise ValueError(f"there is no device {name!r} here; try device=auto or device=cpu") from None
-    return device
 
 
 def build_dataset(config: TrainConfig, split: data.Split) -> data.Samples:
