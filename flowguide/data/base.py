@@ -151,6 +151,11 @@ class Samples(ABC):
         for what, values in {"captions": self.captions, **{k: a.values for k, a in self.attributes.items()}}.items():
             if values is not None and len(values) != len(self):
                 raise ValueError(f"{self.name} holds {len(self)} samples, and {len(values)} {what}")
+        for what, each in self.attributes.items():
+            low, high = int(each.values.min()), int(each.values.max())
+            if low < 0 or high >= len(each.names):
+                wrong = low if low < 0 else high
+                raise ValueError(f"{self.name} names {len(each.names)} values of {what}, and one is {wrong}")
 
 
 @dataclass(frozen=True)

@@ -221,9 +221,10 @@ class RunFolder:
         return file
 
 
-def _step_of(path: Path) -> str:
-    """Its step, by which names sort."""
-    return path.name.removesuffix(".safetensors")
+def _step_of(path: Path) -> tuple[int, str]:
+    """Its step, as what sorts as steps do, those of more than eight digits too."""
+    name = path.name.removesuffix(".safetensors")
+    return len(name), name
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -59,6 +59,14 @@ def test_a_damaged_checkpoint_drives_out_no_good_one(tmp_path: Path, keep: int, 
     assert kept(run) == left
 
 
+def test_the_hundred_millionth_step_is_the_newest(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.open(recipe())
+    last = [save(run, step) for step in (99_999_999, 100_000_000)][-1]
+    assert len(run.files()) == 2
+    assert run.newest() == last
+
+
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 def test_of_one_step_there_is_one_checkpoint_in_either_form(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
