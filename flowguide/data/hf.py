@@ -67,9 +67,10 @@ def hf(
     if test_split is not None and test_split not in parts:
         raise unknown(f"split of {path}", test_split, parts)
     train = parts[train_split]
-    for column in (image, label, caption):
+    for option, column in {"image": image, "label": label, "caption": caption}.items():
         if column is not None and column not in train.column_names:
-            raise unknown(f"column of {path}", column, train.column_names)
+            hint = "" if option == "image" else f"; {option}=null if there are none"
+            raise ValueError(f"{unknown(f'column of {path}', column, train.column_names)}{hint}")
     classes, number = _classes(train, label)
     apart = test_split or next((name for name in _TESTS if name in parts and name != train_split), None)
     rows = parts[apart] if split == "test" and apart else train

@@ -42,7 +42,7 @@ def writer_to(kind: str, folder: Path, done: int) -> Writer:
                 f"training.log=tensorboard needs tensorboard, which cannot be imported ({error}): pip install "
                 f"tensorboard, or take log=none"
             ) from None
-        return Spared(lambda: SummaryWriter(str(folder), purge_step=done or None))
+        return Spared(lambda: SummaryWriter(str(folder), purge_step=done + 1 if done else None))
     return Spared(lambda: Wandb(folder)) if kind == "wandb" else Nowhere()
 
 
