@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 
@@ -18,7 +21,32 @@ def check_positive(owner: str, sizes: Mapping[str, int]) -> None:
 
 def recomputed(module: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
     """What the module makes of its inputs; of the way there nothing is kept, but computed again for gradients."""
-    return checkpoint(module, *inputs, use_reentrant=False) if torch.is_grad_enabled() else module(*inputs)
+    if not torch.is_grad_enabled():
+        return module(*inputs)
+    options = {"context_fn": lambda: (nullcontext(), PlainAttention())} if _attends_plainly() else {}
+    return checkpoint(module, *inputs, use_reentrant=False, **options)
+
+
+class PlainAttention:
+    """While it is entered, attention is computed by torch's plain kernel, the only one to be differentiated twice."""
+
+    def __enter__(self) -> None:
+        self._kernel = sdpa_kernel(SDPBackend.MATH)
+        self._kernel.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._kernel.__exit__(*error)
+
+
+def _attends_plainly() -> bool:
+    """Whether another kernel would be taken if it were computed again later; nothing that compiles asks for one."""
+    cuda = torch.backends.cuda
+    return not (
+        torch.compiler.is_compiling()
+        or cuda.flash_sdp_enabled()
+        or cuda.mem_efficient_sdp_enabled()
+        or cuda.cudnn_sdp_enabled()
+    )
 
 
 class GroupNorm(nn.GroupNorm):
