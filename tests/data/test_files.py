@@ -219,6 +219,8 @@ def test_what_is_wrong_with_cifar10_is_said(tmp_path: Path) -> None:
     write_cifar10(tmp_path, each=10, form="bin/")
     (tmp_path / "cifar-10-batches-bin/data_batch_3.bin").write_bytes(b"12345")
     refused("cifar10", "data_batch_3.bin is 5 bytes long", folder=str(tmp_path))
+    (tmp_path / "cifar-10-batches-bin/data_batch_3.bin").write_bytes(bytes([77] * 3073))
+    refused("cifar10", "data_batch_3.bin has a label 77, and those of CIFAR-10 are 0 to 9", folder=str(tmp_path))
 
 
 class Trap:
