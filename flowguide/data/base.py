@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..digest import digest_of_tensors
+from ..digest import digest_of, digest_of_tensors
 from ..fields import GaussianMixture
 from ..registry import Registry
 
@@ -118,6 +118,13 @@ class Samples(ABC):
         """What tells these samples from others, as JSON: how many, their shape, their labels, and some of them."""
         tensors = {"some": self._looked_at()} | ({} if self.labels is None else {"labels": self.labels})
         return [len(self), list(self.shape), digest_of_tensors(tensors)]
+
+    @property
+    def outline(self) -> str:
+        """What tells these samples from others without a look at one: their number, and their labels and captions."""
+        labels = None if self.labels is None else digest_of_tensors({"labels": self.labels})
+        about = [self.classes and list(self.classes), labels, self.captions and list(self.captions)]
+        return f"{len(self)}, sha256 {digest_of(about)[:12]}"
 
     def _looked_at(self) -> Tensor:
         """Samples that are evenly spaced, or all of them where that takes no time."""

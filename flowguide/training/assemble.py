@@ -36,7 +36,7 @@ def build_conditioner(config: TrainConfig) -> conditioners.Conditioner:
 def with_data_options(
     config: TrainConfig, dataset: data.Samples, conditioner: conditioners.Conditioner | None = None
 ) -> TrainConfig:
-    """The configuration with what follows from the data filled in: shape, network options, and the data's own.
+    """The configuration with what follows from the data filled in: shape, samples, network options, the data's own.
 
     Args:
         config: Of the run.
@@ -53,7 +53,7 @@ def with_data_options(
     follow = {**options_for(dataset.shape, told.pop("num_classes", None)), **told}
     missing = {name: value for name, value in follow.items() if config.network.get(name) is None or name in told}
     named = {"network": {**config.network, **missing}, "data": {**config.data, **dataset.follows}}
-    return replace(config, **named, shape=list(dataset.shape))
+    return replace(config, **named, shape=list(dataset.shape), samples=dataset.outline)
 
 
 def _check_told(config: TrainConfig, told: Mapping[str, Any]) -> None:

@@ -122,6 +122,7 @@ class RunFolder:
     def _compare(self, config: dict[str, Any], allow: bool) -> None:
         """ValueError, or a warning if that is allowed, if the run in the folder has another configuration."""
         before = self.config()
+        config = config if before.get("samples") else {**config, "samples": None}  # they were not noted once
         # Absent is the default: a run goes on when a component has been given a new option since.
         real = _differences(complete(before), complete(config))
         differing = {name: each for name, each in _differences(before, config).items() if name in real}
