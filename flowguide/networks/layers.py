@@ -70,6 +70,15 @@ def group_norm(channels: int, groups: int | None = None, epsilon: float = 1e-5) 
     return GroupNorm(groups or max(math.gcd(min(32, channels // 4), channels), 1), channels, epsilon)
 
 
+class Dropout(nn.Dropout):
+    """Dropout of images, of the same pixels however they lie in memory: torch draws for numbers as they lie."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.p:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return super().forward(x)
+
+
 class SiLU(nn.SiLU):
     """SiLU of what nothing else needs: without gradients, in place."""
 

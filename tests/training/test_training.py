@@ -167,7 +167,8 @@ def test_another_configuration_is_allowed_on_request_and_what_fits_is_taken(tmp_
     changed = recipe(network__depth=2, data={"name": "moons", "count": 200}, training__steps=41, allow=True)
     with caplog.at_level(logging.WARNING):
         training.train(changed, tmp_path, show=False)
-    assert "holds a run with data.count=100, not 200 (1 more: network.depth); going on with what fits" in caplog.text
+    words = "holds a run with data.count=100, not 200 (2 more: network.depth, samples); going on with what fits"
+    assert words in caplog.text
     after = final(tmp_path)
     assert checkpoint.read_meta(training.RunFolder(tmp_path).newest())["step"] == 41
     kept, new = "model.network.enter.weight", "model.network.blocks.1.body.0.weight"
