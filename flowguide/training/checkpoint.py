@@ -87,7 +87,7 @@ def write_shares(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str,
     if ranks.first:
         shutil.rmtree(part, ignore_errors=True)
     ranks.wait()
-    error: Exception | None = None
+    error: BaseException | None = None
     try:
         writer = distributed.HuggingFaceStorageWriter(str(part), save_distributed=True)
         distributed.save(dict(tensors), storage_writer=writer)
@@ -95,8 +95,10 @@ def write_shares(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str,
             (part / "meta.json").write_text(json.dumps({"format": FORMAT, **meta}))
             for file in part.iterdir():
                 _flush(file)
-    except (OSError, distributed.CheckpointException) as failure:
+    except OSError as failure:
         error = failure
+    except distributed.CheckpointException as failure:  # whose words are the tracebacks of all ranks
+        error = next((each for each, _ in failure.failures.values()), failure)
     failed = ranks.any(error is not None)
     if ranks.first:
         try:

@@ -6,6 +6,7 @@ import select
 import sys
 import time
 from pathlib import Path
+from traceback import StackSummary
 
 import pytest
 import torch
@@ -77,6 +78,18 @@ def test_of_one_step_there_is_one_checkpoint_in_either_form(tmp_path: Path) -> N
         assert checkpoint.read_tensors(folder, "model.")["x"].tolist() == [value] * 2
     file = save(run, 10, keep=1)
     assert list(run.checkpoints.iterdir()) == [file]
+
+
+def test_a_full_disk_under_shares_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.distributed import checkpoint as distributed
+
+    def full(*_: object, **__: object) -> None:  # as torch says it, with the tracebacks of all ranks
+        raise distributed.CheckpointException("write", {1: (OSError(28, "No space left on device"), StackSummary())})
+
+    monkeypatch.setattr(distributed, "save", full)
+    with pytest.raises(checkpoint.Unwritten, match=r"00010 could not be written: \[Errno 28\] No space left on"):
+        checkpoint.write_shares(tmp_path / "step-00000010", {}, {"step": 10}, Ranks())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_weight_with_two_names_is_kept_under_both(tmp_path: Path) -> None:
