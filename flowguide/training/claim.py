@@ -17,6 +17,8 @@ except ImportError:  # where there are no such locks
 
 log = logging.getLogger(__name__)
 
+NAME = ".claimed"
+
 
 class Claim:
     """The claim of this process to a folder.
@@ -33,25 +35,38 @@ class Claim:
         """Wait, and say so, for as long as another process has it. Where nothing can be locked, all have it."""
         if fcntl is None or self._file is not None:
             return
+        place = self.folder / NAME
         try:
-            self._file = (self.folder / ".claimed").open("a+b", buffering=0)
-        except OSError:  # of a folder that is only to be read
-            return
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            self._file.seek(0)
-            holder = self._file.read().decode(errors="replace").strip()
-            log.warning("waiting for another process%s, which is at work in %s", holder and f" ({holder})", self.folder)
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
-        except OSError:  # of a file system without locks
+            while self._file is None or not _is_at(self._file, place):  # who had it may have removed it
+                self._file = place.open("a+b", buffering=0)
+                self._lock(self._file)
+        except OSError:  # of a folder that is only to be read, or of a file system without locks
             return
         with suppress(OSError):  # on a full disk no one learns who has it
             self._file.truncate(0)
             self._file.write(f"{os.getpid()}\n".encode())
 
+    def _lock(self, file: BinaryIO) -> None:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            holder = file.read().decode(errors="replace").strip()
+            log.warning("waiting for another process%s, which is at work in %s", holder and f" ({holder})", self.folder)
+            fcntl.lockf(file, fcntl.LOCK_EX)
+
     def release(self) -> None:
         """Let another process have it."""
         if self._file is not None:
+            with suppress(OSError):
+                (self.folder / NAME).unlink(missing_ok=True)
             self._file.close()
             self._file = None
+
+
+def _is_at(file: BinaryIO, place: Path) -> bool:
+    """Whether the file is the one that has that name now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), place.stat())
+    except FileNotFoundError:
+        return False

@@ -114,11 +114,13 @@ def test_who_comes_second_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert not select.select([reading], [], [], 0.2)[0], "it did not wait"
     claim.release()
     assert select.select([reading], [], [], 10)[0], "it waits for nobody"
+    assert (tmp_path / ".claimed").exists(), "it has what was removed"
     os.kill(child, 9)
     os.waitpid(child, 0)
     claim.take()  # which a process that is killed lets go of
     assert not caplog.text
     claim.release()
+    assert not list(tmp_path.iterdir())
 
 
 def test_fresh_forgets_what_was_seen_of_the_earlier_run(tmp_path: Path) -> None:
