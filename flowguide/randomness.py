@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .transfer import sent
+from .devices import sent
 
 _WORD = 0xFFFFFFFF  # the low 32 bits of an int64
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)

@@ -10,7 +10,7 @@ import flowguide
 PACKAGE = Path(flowguide.__file__).parent
 
 FLOORS = {
-    "transfer": -1,
+    "devices": -1,
     "registry": 0,
     "options": 0,
     "randomness": 0,

@@ -45,7 +45,10 @@ class Captions:
         for begin in range(0, len(missing), _IN_A_FILE):
             some = missing[begin : begin + _IN_A_FILE]
             new = embed(some)
-            self._keep(some, new)
+            try:
+                self._keep(some, new)
+            except (SafetensorError, OSError) as error:
+                log.warning("captions: their embeddings cannot be kept in %s (%s)", self.folder, error)
             found.update(zip(some, new, strict=True))
         return torch.stack([found[caption] for caption in captions])
 

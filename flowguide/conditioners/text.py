@@ -130,7 +130,7 @@ class Text(Conditioner):
         long = [caption for caption, n in zip(captions, self.encoder.count(captions), strict=True) if n > self.length]
         if long:
             log.warning(
-                "%d of %d captions are longer than max_length=%d tokens, and are cut off; the first: %r",
+                "%d of %d captions are longer than max_length=%d tokens, and are cut off; the first: %.100r",
                 len(long),
                 len(captions),
                 self.length,

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..transfer import sent
+from ..devices import sent
 from .base import Coupling, couplings
 from .costs import assignment, check_finite, inner_products, squared_distances
 

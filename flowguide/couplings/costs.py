@@ -9,7 +9,7 @@ inner product, and one matrix product is all that is computed.
 import torch
 from torch import Tensor
 
-from ..transfer import sent
+from ..devices import sent
 
 
 def inner_products(a: Tensor, b: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """Tensors of your own, from a file."""
 
 import logging
+import math
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from torch import Tensor
 from ..randomness import uniform
 from ..registry import unknown
 from .base import Dataset, Split, datasets
-from .files import check_share, file_of, held_out
+from .files import check_share, classes_in, file_of, held_out
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ def array(
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, not {num_classes}")
     if labels is not None and num_classes is None:
-        num_classes = int(labels.max()) + 1
+        num_classes = classes_in(labels, file)
     if labels is None and num_classes is not None:
         raise ValueError(f"num_classes={num_classes} needs labels, and label_key is null")
     if test_file is not None and split == "test":
@@ -96,12 +98,12 @@ def _read(file: Path, keys: Sequence[str], label_key: str | None) -> dict[str, T
         if file.suffix == ".npz":
             with numpy.load(file, allow_pickle=False) as arrays:
                 check(arrays.files)
-                return {key: torch.from_numpy(_native(arrays[key])) for key in keys}
+                return {key: _tensor(arrays[key], key, file) for key in keys}
         if file.suffix == ".safetensors":
             with safe_open(file, "pt") as tensors:
                 check(list(tensors.keys()))
                 return {key: tensors.get_tensor(key) for key in keys}
-    except (OSError, EOFError, TypeError, SafetensorError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, TypeError, SafetensorError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{file} is damaged, or no file of arrays ({' '.join(str(error).split())})") from None
     except ValueError as error:
         if "allow_pickle" in str(error):
@@ -110,9 +112,15 @@ def _read(file: Path, keys: Sequence[str], label_key: str | None) -> dict[str, T
     raise unknown("kind of file", file.suffix or file.name, [".npz", ".safetensors"])
 
 
-def _native(values: numpy.ndarray) -> numpy.ndarray:
-    """In this machine's order of bytes."""
-    return values.astype(values.dtype.newbyteorder("="))
+def _tensor(values: numpy.ndarray, key: str, file: Path) -> Tensor:
+    """The same numbers, in this machine's order of bytes."""
+    try:
+        return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))
+    except TypeError:
+        kind = "text" if values.dtype.kind in "US" else values.dtype.name
+        raise ValueError(
+            f"{key!r} of {file} is {kind}; data are float, or images as bytes (uint8), and labels integers"
+        ) from None
 
 
 def _data(data: Tensor, key: str, file: Path, channels_last: bool, span: Sequence[float] | None) -> Tensor:
@@ -152,7 +160,7 @@ def _data(data: Tensor, key: str, file: Path, channels_last: bool, span: Sequenc
 
 
 def _span(span: Sequence[float]) -> tuple[float, float]:
-    if len(span) != 2 or not span[0] < span[1]:
+    if len(span) != 2 or not -math.inf < span[0] < span[1] < math.inf:
         raise ValueError(f"range is [low, high], [0, 1] say, not {list(span)}")
     return span[0], span[1]
 
@@ -162,6 +170,7 @@ def _labels(labels: Tensor, data: Tensor, file: Path) -> Tensor:
         raise ValueError(f"the labels in {file} must be integers, not {str(labels.dtype).removeprefix('torch.')}")
     if tuple(labels.shape) != (len(data),):
         raise ValueError(f"{file} holds {len(data)} samples, and labels of shape {tuple(labels.shape)}")
+    labels = labels.long()  # first, as torch compares no other unsigned numbers than bytes
     if labels.min() < 0:
         raise ValueError(f"the labels in {file} must be numbers from 0, and one is {int(labels.min())}")
-    return labels.long()
+    return labels

@@ -92,7 +92,9 @@ def fitted(image: Image.Image, size: int, channels: int = 3) -> Tensor:
 
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:
-    """In RGB or grey, whatever it came in."""
+    """In RGB or grey, whatever it came in; ValueError if that would make it black."""
+    if image.mode == "F" and 0 < image.getextrema()[1] <= 1:
+        raise ValueError("its pixels are floating-point numbers up to 1, and those of pictures go up to 255")
     if image.mode.startswith("I;16") or image.mode == "I":  # 16 bits per pixel, which convert() would clip
         deep = numpy.asarray(image).astype(numpy.int64)
         image = Image.fromarray((deep.clip(0, 65535) // 257).astype(numpy.uint8))

@@ -18,10 +18,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..digest import digest_of_tensors
+from ..devices import sent
+from ..digest import digest_of, digest_of_tensors
 from ..fields import GaussianMixture
 from ..registry import Registry
-from ..transfer import sent
 
 datasets = Registry("data set", given=("split",))
 
@@ -115,6 +115,13 @@ class Samples(ABC):
         tensors = {"some": self._looked_at()} | ({} if self.labels is None else {"labels": self.labels})
         return [len(self), list(self.shape), digest_of_tensors(tensors)]
 
+    @property
+    def outline(self) -> str:
+        """What tells these samples from others without a look at one: their number, and their labels and captions."""
+        labels = None if self.labels is None else digest_of_tensors({"labels": self.labels})
+        about = [self.classes and list(self.classes), labels, self.captions and list(self.captions)]
+        return f"{len(self)}, sha256 {digest_of(about)[:12]}"
+
     def _looked_at(self) -> Tensor:
         """Samples that are evenly spaced, or all of them where that takes no time."""
         return self[torch.linspace(0, len(self) - 1, min(len(self), _LOOKED_AT), dtype=torch.float64).round().long()]
@@ -138,11 +145,20 @@ class Samples(ABC):
             if low < 0 or (self.num_classes is not None and high >= self.num_classes):
                 wrong, top = (low, "") if low < 0 else (high, f" to {self.num_classes - 1}")
                 raise ValueError(f"the labels of {self.name} must be numbers from 0{top}, and one is {wrong}")
+        if self.flip and len(self.shape) != 3:
+            raise ValueError(
+                f"flip=true shows mirror images, and {self.name} holds samples of shape {tuple(self.shape)}, no images"
+            )
         if self.classes is not None and len(self.classes) != self.num_classes:
             raise ValueError(f"{self.name} names {len(self.classes)} classes and has {self.num_classes}")
         for what, values in {"captions": self.captions, **{k: a.values for k, a in self.attributes.items()}}.items():
             if values is not None and len(values) != len(self):
                 raise ValueError(f"{self.name} holds {len(self)} samples, and {len(values)} {what}")
+        for what, each in self.attributes.items():
+            low, high = int(each.values.min()), int(each.values.max())
+            if low < 0 or high >= len(each.names):
+                wrong = low if low < 0 else high
+                raise ValueError(f"{self.name} names {len(each.names)} values of {what}, and one is {wrong}")
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def _decoded(content: bytes, file: Path) -> tuple[numpy.ndarray, numpy.ndarray]:
         if len(rows) == 0 or len(rows) % (1 + _PIXELS):
             raise ValueError(f"{file} is {len(rows)} bytes long, which is no number of images of 1 + {_PIXELS} bytes")
         rows = rows.reshape(-1, 1 + _PIXELS)
-        return rows[:, 1:].copy(), rows[:, 0].copy()
+        return _checked(rows[:, 1:].copy(), rows[:, 0].copy(), file)
     try:
         batch = _Arrays(io.BytesIO(content), encoding="bytes").load()
         pixels, labels = numpy.asarray(batch[b"data"]), numpy.asarray(batch[b"labels"])
@@ -135,6 +135,14 @@ def _decoded(content: bytes, file: Path) -> tuple[numpy.ndarray, numpy.ndarray]:
     if pixels.dtype != numpy.uint8 or pixels.shape != (len(labels), _PIXELS):
         expected = (len(labels), _PIXELS)
         raise ValueError(f"{file} holds {pixels.dtype} of shape {pixels.shape}, not bytes of shape {expected}")
+    return _checked(pixels, labels, file)
+
+
+def _checked(pixels: numpy.ndarray, labels: numpy.ndarray, file: Path) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """They themselves; ValueError if a label is none of the classes."""
+    wrong = labels[(labels < 0) | (labels >= len(CLASSES))]
+    if len(wrong):
+        raise ValueError(f"{file} has a label {wrong[0]}, and those of CIFAR-10 are 0 to 9; get it again from {SOURCE}")
     return pixels, labels
 
 

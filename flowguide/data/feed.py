@@ -38,7 +38,7 @@ def batches(
     Yields:
         As :meth:`Samples.batch`: data, shape (B, *), float32; labels, shape (B,), int64, or None.
     Raises:
-        ValueError: if ``workers`` is negative, or nothing can be read any more.
+        ValueError: if ``workers`` is negative, nothing can be read any more, or a worker is gone.
     """
     if workers < 0:
         raise ValueError(f"workers must be at least 0, not {workers}")
@@ -50,8 +50,16 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     dataset = dataset.to(device)
     if isinstance(dataset, Streamed):
-        for read in _reads(dataset, choose, start, stop, device, workers):
-            yield dataset.receive(read)
+        try:
+            for read in _reads(dataset, choose, start, stop, device, workers):
+                yield dataset.receive(read)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise ValueError(
+                f"a process that reads {dataset.name} is gone ({str(error).splitlines()[0]}); if it was for want of "
+                f"memory, take fewer of them, workers={max(workers - 1, 0)}"
+            ) from None
     else:
         for step in range(start, stop):
             yield dataset.batch(choose(step))

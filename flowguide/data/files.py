@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from .augment import fitted
 from .streamed import Unreadable
 
 log = logging.getLogger(__name__)
+
+_MOST_CLASSES = 1_000_000  # beyond which, and the number of samples, the largest label does not count the classes
 
 
 def folder_of(given: str, source: str | None = None) -> Path:
@@ -111,13 +114,13 @@ class Pictures:
 
     def __call__(self, number: int) -> Tensor:
         """Picture ``number``, shape (channels, size, size), uint8."""
-        file = self.folder / self.names[number].decode()
-        return picture(file, str(file), self.size, self.channels)
+        file = self.folder / os.fsdecode(self.names[number])
+        return picture(file, os.fsencode(file).decode(errors="backslashreplace"), self.size, self.channels)
 
     @property
     def contents(self) -> str:
         """A digest of when the files were changed, and how long they are."""
-        paths = (self.folder / name.decode() for name in self.names)
+        paths = (self.folder / os.fsdecode(name) for name in self.names)
         found = [path.stat() if path.exists() else None for path in paths]
         return digest_of([each and [each.st_mtime_ns, each.st_size] for each in found])
 
@@ -132,7 +135,9 @@ def held_out(lots: Tensor, labels: Tensor | None, share: float) -> Tensor:
     Returns:
         Shape (N,), bool.
     """
-    labels = torch.zeros(len(lots), dtype=torch.int64) if labels is None else labels
+    if labels is None:
+        labels = torch.zeros(len(lots), dtype=torch.int64)
+    labels = labels.unique(return_inverse=True)[1]  # whatever numbers they are, there is one count for each that occurs
     order = lots.argsort(stable=True)
     order = order[labels[order].argsort(stable=True)]  # by label, and within one by lot
     counts = torch.bincount(labels)
@@ -143,6 +148,18 @@ def held_out(lots: Tensor, labels: Tensor | None, share: float) -> Tensor:
     if share > 0:
         wanted = torch.where(counts > 1, wanted.clamp(min=1).minimum(counts - 1), wanted)
     return rank < wanted[labels]
+
+
+def classes_in(labels: Tensor, owner: object) -> int:
+    """How many classes there are where nothing but labels says so; ValueError if these rather look like names."""
+    highest = int(labels.max())
+    if highest >= max(len(labels), _MOST_CLASSES):
+        different = len(labels.unique())
+        raise ValueError(
+            f"the labels of {owner} go up to {highest}, with {different} different ones in {len(labels)} samples: "
+            f"number the classes from 0 to {different - 1}"
+        )
+    return highest + 1
 
 
 def check_share(test_share: float) -> None:

@@ -14,7 +14,7 @@ from ..registry import unknown
 from .augment import check_size
 from .base import Dataset, Split
 from .base import datasets as registry
-from .files import check_share, held_out, picture
+from .files import check_share, classes_in, held_out, picture
 from .streamed import Streamed, Unreadable, held
 
 if TYPE_CHECKING:
@@ -67,9 +67,10 @@ def hf(
     if test_split is not None and test_split not in parts:
         raise unknown(f"split of {path}", test_split, parts)
     train = parts[train_split]
-    for column in (image, label, caption):
+    for option, column in {"image": image, "label": label, "caption": caption}.items():
         if column is not None and column not in train.column_names:
-            raise unknown(f"column of {path}", column, train.column_names)
+            hint = "" if option == "image" else f"; {option}=null if there are none"
+            raise ValueError(f"{unknown(f'column of {path}', column, train.column_names)}{hint}")
     classes, number = _classes(train, label)
     apart = test_split or next((name for name in _TESTS if name in parts and name != train_split), None)
     rows = parts[apart] if split == "test" and apart else train
@@ -78,7 +79,7 @@ def hf(
         lots = uniform((len(rows), 1), _SPLIT_SEED, dtype=torch.float64)[:, 0]
         kept = held_out(lots, labels, test_share) == (split == "test")
         rows, labels = rows.select(kept.nonzero()[:, 0].tolist()), None if labels is None else labels[kept]
-    captions = None if caption is None else [str(each) for each in rows[caption]]
+    captions = None if caption is None else _captions(rows, caption)
     load = RowPictures(_undecoded(rows, image, path), image, path, size, channels)
     shape = (channels, size, size)
     about = {"classes": classes, "captions": captions, "flip": flip}
@@ -150,7 +151,8 @@ def _classes(rows: "Rows", label: str | None) -> tuple[Sequence[str] | None, int
         names = tuple(sorted(set(rows[label]) - {None}))
         return names, len(names)
     if "int" in kind:
-        return None, 1 + max((value for value in rows[label] if value is not None), default=0)
+        known = [value for value in rows[label] if value is not None]
+        return None, classes_in(torch.tensor(known or [0]), f"column {label!r}")
     raise ValueError(f"the column {label!r} holds no labels, which are integers or names, but {_feature(feature)}")
 
 
@@ -167,6 +169,14 @@ def _labels(rows: "Rows", label: str | None, classes: Sequence[str] | None) -> T
                 raise ValueError(f"a label to test with, {value!r}, is not among those to train on")
         values = [number[value] for value in values]
     return torch.tensor(values, dtype=torch.int64)
+
+
+def _captions(rows: "Rows", caption: str) -> list[str]:
+    values = list(rows[caption])
+    for number, value in enumerate(values):
+        if not isinstance(value, str):
+            raise ValueError(f"the column {caption!r} holds no captions: in row {number} is {value!r:.80}, and no text")
+    return values
 
 
 def _feature(feature: Any) -> str:

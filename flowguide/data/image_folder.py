@@ -34,11 +34,13 @@ def image_folder(
     """Pictures of your own, in a folder with a sub-folder for each class.
 
     The middle square of each is brought to size (Pillow's bicubic filter, antialiased). Sub-folders are searched to
-    their depths; only files with the ending of a picture count. A file that cannot be read is named and left out.
+    their depths, and where links lead; only files with the ending of a picture count. A file that cannot be read is
+    named and left out.
 
     Args:
         split: "train" or "test": those of folder/train and folder/test (or val) if both are there; otherwise a share of
-            each class, chosen by the names of the files, is held out for testing.
+            each class, of folder/train if there is nothing else, chosen by the names of the files, is held out for
+            testing.
         folder: Where the pictures are.
         size: Pixels a side.
         channels: 3 for colour, 1 for grey.
@@ -53,6 +55,8 @@ def image_folder(
     top = folder_of(folder)
     tests = [top / name for name in _TESTS if _folders(top / name)]
     apart = bool(tests and _folders(top / "train"))
+    if not apart and [each.name for each in _folders(top)] == ["train"] and _folders(top / "train"):
+        top = top / "train"
     root = (top / "train" if split == "train" else tests[0]) if apart else top
     classes = tuple(each.name for each in _classes(top / "train" if apart else top))
     names, labels = _files(root, classes)
@@ -105,8 +109,16 @@ def _files(root: Path, classes: Sequence[str]) -> tuple[list[str], Tensor]:
 
 def _within(root: Path, name: str) -> list[str]:
     found = []
-    for here, folders, files in os.walk(root / name, onerror=_refuse):
-        folders[:] = [each for each in folders if not each.startswith(".")]
+    seen = {os.path.realpath(root / name)}
+
+    def is_new(folder: str) -> bool:
+        """Whether it was not walked before, by another name: links may lead in circles."""
+        known = len(seen)
+        seen.add(os.path.realpath(folder))
+        return len(seen) > known
+
+    for here, folders, files in os.walk(root / name, onerror=_refuse, followlinks=True):
+        folders[:] = [each for each in sorted(folders) if not each.startswith(".") and is_new(os.path.join(here, each))]
         inside = os.path.relpath(here, root)
         found += [
             os.path.join(inside, each) for each in files if each.lower().endswith(_KINDS) and not each.startswith(".")
@@ -120,7 +132,7 @@ def _captions(root: Path, names: Sequence[str]) -> list[str]:
     for name in names:
         file = (root / name).with_suffix(".txt")
         try:
-            found.append(" ".join(file.read_text(encoding="utf-8").split()))
+            found.append(" ".join(file.read_text(encoding="utf-8-sig").split()))
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{root / name} has no caption beside it, {file}, that can be read ({type(error).__name__}): write "

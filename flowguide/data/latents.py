@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import sent
 from ..randomness import normal
 from .base import Attribute, Samples, Split, datasets
 from .files import folder_of
@@ -40,6 +41,8 @@ class Latents(Samples):
     labels: Tensor | None
     captions: Sequence[str] | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    num_classes: int | None = None
+    classes: Sequence[str] | None = None
     sample: bool = False
     device: torch.device | str = "cpu"
     follows: Mapping[str, Any] = field(default_factory=dict)
@@ -53,30 +56,20 @@ class Latents(Samples):
         """Of one sample."""
         return tuple(self.manifest.shape)
 
-    @property
-    def num_classes(self) -> int | None:
-        """Number of labels; None if there are none."""
-        return self.manifest.num_classes
-
-    @property
-    def classes(self) -> Sequence[str] | None:
-        """What the labels are called."""
-        return None if self.manifest.classes is None else tuple(self.manifest.classes)
-
     def __len__(self) -> int:
         return sum(len(each[name]) for each in self.tensors for name in ("mean", "mirrored.mean") if name in each)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :meth:`Samples.batch`: the means of the latents, or draws, of unit variance in every channel."""
         moments = self.manifest.moments
-        labels = None if self.labels is None else self.labels[index.to(self.labels.device)]
+        labels = None if self.labels is None else self.labels[sent(index, self.labels.device)]
         mean, *std = self._rows(index.cpu(), ("mean", "std") if self.sample else ("mean",))
         centre, scale = (
-            torch.tensor(each, dtype=torch.float32, device=self.device)[:, None, None]
+            sent(torch.tensor(each, dtype=torch.float32), self.device)[:, None, None]
             for each in (moments.mean, moments.scale(self.sample))
         )
         if std:  # one draw for each sample, always the same
-            noise = normal(mean.shape, _SEED, first=index.to(self.device), device=self.device)
+            noise = normal(mean.shape, _SEED, first=sent(index, self.device), device=self.device)
             mean = mean + std[0] * noise
         return (mean - centre) / scale, labels
 
@@ -90,14 +83,15 @@ class Latents(Samples):
         count = int(sizes.sum())
         starts, mirrored, index = sizes.cumsum(0) - sizes, index >= count, index % count
         shard = torch.bucketize(index, starts[1:], right=True)
-        found = [torch.empty((len(index), *self.shape), dtype=self.tensors[0]["mean"].dtype) for _ in names]
+        options = {"dtype": self.tensors[0]["mean"].dtype, "pin_memory": torch.device(self.device).type == "cuda"}
+        found = [torch.empty((len(index), *self.shape), **options) for _ in names]
         for number in shard.unique().tolist():
             for prefix, chosen in (("", (shard == number) & ~mirrored), ("mirrored.", (shard == number) & mirrored)):
                 rows = index[chosen] - starts[number]
                 for name, place in zip(names, found, strict=True):
                     if len(rows):
                         place[chosen] = self.tensors[number][prefix + name][rows]
-        return [each.to(self.device).float() for each in found]
+        return [sent(each, self.device).float() for each in found]
 
 
 @datasets.register("latents")
@@ -143,6 +137,8 @@ def latents(
         labels,
         captions or None,
         attributes,
+        manifest.num_classes,
+        None if manifest.classes is None else tuple(manifest.classes),
         sample,
         follows={"digest": manifest.digest},
     )

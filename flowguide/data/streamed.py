@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..transfer import sent
+from ..devices import sent
 from .base import Attribute, Dataset, Samples, scaled
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class Streamed(Samples):
         self._note(read.failures)
         if read.fatal is not None:
             raise ValueError(f"{self.name}: {read.fatal}")
-        images = read.images.to(self.device, non_blocking=read.images.is_pinned())
+        images = sent(read.images, self.device)
         labels = None if self.labels is None else self.labels[sent(read.index, self.labels.device)]
         return scaled(images), labels
 

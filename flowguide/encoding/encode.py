@@ -17,6 +17,7 @@ from ..data import Samples
 from ..data.latent_folder import AUTOENCODER, MANIFEST, Manifest, Shard, read_manifest
 from ..networks import Autoencoder
 from ..options import check_options
+from ..training.claim import NAME, Claim
 from .rows import SPLITS, Part, encoded_parts
 from .shards import clear, finished, note, write_shard
 from .source import load_autoencoder
@@ -62,7 +63,7 @@ class EncodeConfig:
 
 
 def encode(config: EncodeConfig, show: bool = True) -> Manifest:
-    """Write the latents of a data set into ``config.out``, or what is missing there.
+    """Write the latents of a data set into ``config.out``, or what is missing there, once no one else writes there.
 
     Under ``torchrun`` each process writes its share of the files.
 
@@ -87,6 +88,29 @@ def _encode(config: EncodeConfig, show: bool, ranks: training.Ranks) -> Manifest
     sets = {split: data.registry.build_from(node, split=split) for split in SPLITS}
     manifest = _planned(config, node, autoencoder, sets)
     folder = Path(config.out)
+    _before(folder, manifest)
+    ours = Claim(folder)
+    ranks.wait()  # for all to have looked before anything is written
+    if ranks.first:
+        folder.mkdir(parents=True, exist_ok=True)
+        ours.take()
+    ranks.wait()
+    try:
+        return _write(config, folder, manifest, autoencoder, sets, show, ranks)
+    finally:
+        ours.release()
+
+
+def _write(
+    config: EncodeConfig,
+    folder: Path,
+    manifest: Manifest,
+    autoencoder: Autoencoder,
+    sets: Mapping[str, Samples],
+    show: bool,
+    ranks: training.Ranks,
+) -> Manifest:
+    """Write what is missing in a folder that is ours alone."""
     before = _before(folder, manifest)
     parts = [
         Part(split, number, index)
@@ -102,7 +126,6 @@ def _encode(config: EncodeConfig, show: bool, ranks: training.Ranks) -> Manifest
         log.info("%s holds all latents already", folder)
         return read_manifest(folder)
     if ranks.first:
-        folder.mkdir(parents=True, exist_ok=True)
         if len(left) < len(parts):
             log.info("%s: %d of %d files are there already", folder, len(parts) - len(left), len(parts))
         for shard in kept.values():
@@ -155,7 +178,7 @@ def _planned(
 def _before(folder: Path, manifest: Manifest) -> Mapping[str, Sequence[Shard]]:
     """The shards that a complete manifest in the folder lists; ValueError if it is of other latents."""
     if not (folder / MANIFEST).is_file():
-        if folder.exists() and any(file.name != f".{MANIFEST}.part" for file in folder.iterdir()):
+        if folder.exists() and any(file.name not in (f".{MANIFEST}.part", NAME) for file in folder.iterdir()):
             raise ValueError(f"{folder} is not empty, and holds no latents: choose another folder, out=...")
         return {}
     earlier = read_manifest(folder, complete=False)

@@ -82,7 +82,7 @@ def _latents(autoencoder: Autoencoder, images: Tensor, mirrored: bool, precision
     """Means and standard deviations as they are kept, of images and of their mirror images."""
     found = {}
     for prefix, each in (("", images), ("mirrored.", images.flip(-1)))[: 1 + mirrored]:
-        mean, std = autoencoder.encode(each)
+        mean, std = autoencoder.encode(each) if len(each) else [_none(autoencoder, each)] * 2
         found |= {f"{prefix}mean": mean.to(precision).cpu(), f"{prefix}std": std.to(precision).cpu()}
     if not all(each.isfinite().all() for each in found.values()):
         hint = "; take precision=float32" if precision is torch.float16 else ""
@@ -90,8 +90,15 @@ def _latents(autoencoder: Autoencoder, images: Tensor, mirrored: bool, precision
     return found
 
 
+def _none(autoencoder: Autoencoder, images: Tensor) -> Tensor:
+    """The latents of no images, of which networks do not know what to make."""
+    return images.new_empty(0, *autoencoder.latent_shape(images.shape[1:]))
+
+
 def squared_error(autoencoder: Autoencoder, images: Tensor, latents: Tensor) -> Tensor:
     """The sum of the squared errors of all pixels, in [-1, 1], of images decoded from latents; shape (), float64."""
+    if not len(images):
+        return torch.zeros((), dtype=torch.float64)
     decoded = autoencoder.decode(latents.to(images.device).float()).clamp(-1, 1)
     return (decoded - images).square().sum(dtype=torch.float64).cpu()
 

@@ -19,16 +19,25 @@ def write_shard(file: Path, rows: Mapping[str, Any]) -> Shard:
     Args:
         file: Its name.
         rows: Tensors by name; ``captions``, a list; and ``squared_error``, which goes into the note alone.
+    Raises:
+        ValueError: if there is no room for it.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {name: each.contiguous() for name, each in rows.items() if name not in ("captions", "squared_error")}
     error = float(rows["squared_error"].sum()) if "squared_error" in rows else None
     part = file.with_name(f".{file.name}.part")
-    save_file(tensors, part, {"captions": json.dumps(rows["captions"])} if "captions" in rows else None)
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-    os.replace(part, file)
+    try:
+        save_file(tensors, part, {"captions": json.dumps(rows["captions"])} if "captions" in rows else None)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, file)
+    except (SafetensorError, OSError) as error:
+        part.unlink(missing_ok=True)
+        raise ValueError(
+            f"{file} could not be written: {error}. Those before it are whole; make room, and the same command goes on"
+        ) from None
     shard = Shard(file.name, len(tensors["mean"]), file.stat().st_size, sha256(file), moments_of(tensors), error)
     note(file.parent, shard)
     return shard

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..transfer import sent
+from ..devices import sent
 
 
 def check_states(x: Any, what: str = "states") -> None:

@@ -15,10 +15,10 @@ import math
 
 from torch import Tensor
 
+from ..devices import sent
 from ..fields import Field, Run
 from ..paths import Prediction
 from ..randomness import normal
-from ..transfer import sent
 from .base import guidance
 from .pair import Pair
 from .weights import Weight, as_weight, weight_at

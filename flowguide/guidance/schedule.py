@@ -18,9 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..devices import sent
 from ..fields import Field
 from ..paths import Path, Prediction
-from ..transfer import sent
 from .base import guidance
 from .modifier import Modifier
 from .weights import Choose, Schedule, Weight, as_weight, schedules, with_rows

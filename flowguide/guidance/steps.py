@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..transfer import sent
+from ..devices import sent
 
 # Evaluations are at the times of the steps or after, up to the rounding of the states' dtype.
 _ROUNDING = 1e-6

@@ -12,10 +12,10 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor
 
+from ..devices import sent
 from ..fields import Run
 from ..randomness import numbers_of
 from ..registry import Registry
-from ..transfer import sent
 
 schedules = Registry("schedule")
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .layers import SiLU, group_norm, recomputed, zero
+from .layers import Dropout, SiLU, group_norm, recomputed, zero
 from .resampling import Doubling, Halving
 
 Order = Literal["new", "legacy"]
@@ -95,7 +95,7 @@ class ResidualBlock(nn.Module):
         self.enter = nn.Sequential(group_norm(inputs, groups, epsilon), SiLU(), first)
         self.modulate = nn.Linear(condition, 2 * outputs if scale_shift else outputs)
         self.norm = group_norm(outputs, groups, epsilon)
-        self.leave = nn.Sequential(SiLU(), nn.Dropout(dropout), zero(convolution(outputs, outputs)))
+        self.leave = nn.Sequential(SiLU(), Dropout(dropout), zero(convolution(outputs, outputs)))
         same = inputs == outputs and not (project and resample)
         self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1)
         self.scale_shift = scale_shift

@@ -102,6 +102,11 @@ def _inner(node: str | Mapping[str, Any], shape: Sequence[int] | None, num_class
             f"the network of an energy is called as network(x, t, cond), as mlp and unet are; {options['name']!r} is a "
             f"classifier"
         )
+    if options.get("checkpointing"):
+        raise ValueError(
+            "the network of an energy cannot compute activations again, since its gradient is taken within each "
+            "evaluation: leave out checkpointing"
+        )
     if shape is not None:
         follow = getattr(component, "options_for", Network.options_for)(shape, num_classes)
         options = {**options, **{key: value for key, value in follow.items() if options.get(key) is None}}

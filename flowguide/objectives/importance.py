@@ -41,7 +41,7 @@ class Importance(TimeSampling):
             raise ValueError(f"the time sampling importance needs a uniform share in (0, 1], not {uniform}")
         self.weighting: Weighting = weightings.choose(weighting)
         self.uniform = uniform
-        self._known: dict[tuple[Path, float, float], Tensor] = {}
+        self._known: dict[tuple[Path, float, float, str], Tensor] = {}
 
     def draw(
         self,
@@ -54,7 +54,7 @@ class Importance(TimeSampling):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Times:
-        shares = self.shares(path, t_min, t_max).to(device)
+        shares = self.shares(path, t_min, t_max, device)
         u = torch.rand(count, generator=generator, device=device, dtype=torch.float64)
         ends = shares.cumsum(0)
         cell = torch.searchsorted(ends, u * ends[-1], right=True).clamp(max=_CELLS - 1)
@@ -64,12 +64,12 @@ class Importance(TimeSampling):
         dtype = dtype or torch.get_default_dtype()
         return Times(t.to(dtype), (1 / (_CELLS * shares[cell])).to(dtype))
 
-    def shares(self, path: Path, t_min: float, t_max: float) -> Tensor:
-        """Probabilities of equal cells of [t_min, t_max], float64, shape (1024,).
+    def shares(self, path: Path, t_min: float, t_max: float, device: torch.device | str | None = None) -> Tensor:
+        """Probabilities of equal cells of [t_min, t_max], float64, shape (1024,); they are kept on each device.
 
         The density is constant in a cell, and divided by as it is: its coarseness costs no exactness.
         """
-        key = (path, t_min, t_max)
+        key = (path, t_min, t_max, str(device))
         if key not in self._known:
             middles = t_min + (t_max - t_min) * (torch.arange(_CELLS, dtype=torch.float64) + 0.5) / _CELLS
             c = path.at(middles, middles)
@@ -79,5 +79,5 @@ class Importance(TimeSampling):
                     f"the weighting {type(self.weighting).__name__} is negative, infinite or zero everywhere on "
                     f"{path!r}, so that times cannot be drawn in proportion to it"
                 )
-            self._known[key] = (1 - self.uniform) * loss / loss.sum() + self.uniform / _CELLS
+            self._known[key] = ((1 - self.uniform) * loss / loss.sum() + self.uniform / _CELLS).to(device)
         return self._known[key]

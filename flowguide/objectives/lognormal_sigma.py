@@ -41,14 +41,15 @@ class LognormalSigma(TimeSampling):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Times:
-        ends = path.half_log_snr(torch.tensor([t_min, t_max], dtype=torch.float64, device=device))
+        # On the host, where to look at numbers makes no device wait.
+        ends = path.half_log_snr(torch.tensor([t_min, t_max], dtype=torch.float64))
         low, high = self._standard(ends).flip(0)
         # In the upper tail the distribution function has no digits left, so take the mirror image.
         sign = -1.0 if low > 0 else 1.0
         if sign < 0:
             low, high = -high, -low
         # Not torch.special.ndtr, which is 0 from 9 standard deviations down.
-        first, last = (0.5 * torch.special.erfc(-end / math.sqrt(2)) for end in (low, high))
+        first, last = ((0.5 * torch.special.erfc(-end / math.sqrt(2))).item() for end in (low, high))
         if not last > first:
             raise ValueError(
                 f"lognormal_sigma with mean={self.mean}, std={self.std} has next to no noise level on {path!r}: there "
@@ -56,10 +57,8 @@ class LognormalSigma(TimeSampling):
             )
         u = torch.rand(count, generator=generator, device=device, dtype=torch.float64)
         normal = sign * torch.special.ndtri(first + (last - first) * u)
-        half_log_snr = -(self.mean + self.std * normal)
-        # For rounding only: it may step over the ends.
-        half_log_snr = half_log_snr.clamp(ends[0], ends[1])
-        return Times(path.time_at(half_log_snr).to(dtype or torch.get_default_dtype()))
+        # The nearest time: rounding may step over the ends.
+        return Times(path.nearest_time(-(self.mean + self.std * normal)).to(dtype or torch.get_default_dtype()))
 
     def _standard(self, half_log_snr: Tensor) -> Tensor:
         return (-half_log_snr - self.mean) / self.std

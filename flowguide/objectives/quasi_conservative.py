@@ -34,9 +34,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..fields import Field
+from ..networks.layers import PlainAttention
 from ..options import check_options
 from ..paths import Kind
 
@@ -98,8 +98,7 @@ def rotation(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> tupl
         Two of shape (B,).
     """
     record = torch.is_grad_enabled()
-    # Of the kernels of attention only the plain one can be differentiated twice.
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    with torch.enable_grad(), PlainAttention():
         x, u = x.detach().requires_grad_(), v.detach().requires_grad_()
         output = function(x)
         (backward,) = torch.autograd.grad(output, x, u, create_graph=True)

@@ -61,7 +61,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from ..transfer import sent
+from ..devices import sent
 from .coefficients import Coefficients, Numbers, Scale, per_sample
 
 Kind = Literal["velocity", "score", "noise", "data", "v"]

@@ -65,22 +65,29 @@ class Path(ABC):
             ValueError: if a value is not reached on the path.
         """
         wanted = half_log_snr.double()
-        ends = torch.tensor([self.t_min, self.t_max], dtype=torch.float64, device=wanted.device)
-        first, last = self.half_log_snr(ends).tolist()
+        first, last = self._half_log_snr_of_ends()
         slack = 1e-9  # what was computed from the ends themselves must not be refused for its rounding
         outside = wanted[~((wanted >= first - slack) & (wanted <= last + slack))]
         if len(outside):
             raise ValueError(
                 f"on {self!r} log(alpha / sigma) goes from {first:.4g} to {last:.4g} and is never {outside[0]:.4g}"
             )
-        low, high = ends[0].expand_as(wanted), ends[1].expand_as(wanted)
+        return self.nearest_time(wanted)
+
+    def nearest_time(self, half_log_snr: Tensor) -> Tensor:
+        """As :meth:`time_at`, with the ends for values beyond them; looks at no value, so that no GPU has to wait."""
+        wanted = half_log_snr.double()
+        first, last = self._half_log_snr_of_ends()
+        low, high = torch.full_like(wanted, self.t_min), torch.full_like(wanted, self.t_max)
         for _ in range(60):
             middle = (low + high) / 2
             below = self.half_log_snr(middle) < wanted
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         # Bisection never arrives at an end.
-        high = torch.where(wanted <= first, ends[0], high)
-        return torch.where(wanted >= last, ends[1], high)
+        return high.masked_fill(wanted <= first, self.t_min).masked_fill(wanted >= last, self.t_max)
+
+    def _half_log_snr_of_ends(self) -> list[float]:
+        return self.half_log_snr(torch.tensor([self.t_min, self.t_max], dtype=torch.float64)).tolist()
 
     def numbers(self, t: Tensor) -> list[Numbers]:
         """The coefficients at each of the times ``t``, shape (N,), as Python numbers.

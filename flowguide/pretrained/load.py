@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..devices import device_of
 from ..fields import NetworkField, NetworkPosterior
 from .base import Imported, formats
 from .files import read_tensors
@@ -28,11 +29,11 @@ def load_pretrained(
     Returns:
         A NetworkField, or a NetworkPosterior if it classifies noisy states, in evaluation mode and without gradients.
     Raises:
-        ValueError: if there is no such file, it holds more than tensors, or these are not those of one architecture.
+        ValueError: if there is no such file or device, it holds more than tensors, or these are not those of one
+            architecture.
     """
-    if str(device) == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return read(file, format, **options).build().to(device)
+    place = device_of(str(device))
+    return read(file, format, **options).build().to(place)
 
 
 def read(file: str | Path, format: str, **options: Any) -> Imported:

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import sent
 from ..fields import Field
-from ..transfer import sent
 from .base import Solver, solvers
 from .coordinates import STRAIGHT, Noise
 from .runge_kutta import Euler, Heun, Step, advance, take

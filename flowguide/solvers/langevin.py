@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..devices import sent
 from ..fields import Field
-from ..transfer import sent
 from .base import Solver, solvers
 from .runge_kutta import advance
 from .wiener import Wiener

@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..devices import sent
 from ..fields import Field
 from ..paths import Numbers, Path
-from ..transfer import sent
 from .base import Solver
 from .coordinates import Coordinates
 from .runge_kutta import Euler, Heun, RungeKutta, advance, take

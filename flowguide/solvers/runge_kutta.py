@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..devices import sent
 from ..fields import Field
 from ..paths import Numbers, Path
-from ..transfer import sent
 from . import coordinates as systems
 from .base import Solver, solvers
 from .coordinates import STRAIGHT, Coordinates

@@ -30,9 +30,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import sent
 from ..fields import Field
 from ..paths import Path
-from ..transfer import sent
 from .base import Solver, solvers
 from .diffusions import Diffusion, diffusions, pull
 from .runge_kutta import advance

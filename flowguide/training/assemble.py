@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .. import conditioners, data, networks, paths
+from ..devices import device_of
 from ..fields import Field, Given, LatentField, NetworkField, NetworkPosterior
 from ..fields.network_field import Told
 from . import checkpoint
@@ -20,18 +21,6 @@ from .decoding import decoder_of
 from .held_out import held_out_images
 from .run_folder import RunFolder
 from .sharded import filled
-
-
-def device_of(name: str) -> torch.device:
-    """The torch device called ``name``; "auto" is the GPU if there is one. ValueError if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise ValueError(f"there is no device {name!r} here; try device=auto or device=cpu") from None
-    return device
 
 
 def build_dataset(config: TrainConfig, split: data.Split) -> data.Samples:
@@ -47,7 +36,7 @@ def build_conditioner(config: TrainConfig) -> conditioners.Conditioner:
 def with_data_options(
     config: TrainConfig, dataset: data.Samples, conditioner: conditioners.Conditioner | None = None
 ) -> TrainConfig:
-    """The configuration with what follows from the data filled in: shape, network options, and the data's own.
+    """The configuration with what follows from the data filled in: shape, samples, network options, the data's own.
 
     Args:
         config: Of the run.
@@ -58,10 +47,13 @@ def with_data_options(
     options_for = getattr(component, "options_for", networks.Network.options_for)
     told = (conditioner or build_conditioner(config)).options(dataset)
     _check_told(config, told)
+    given, classes = config.network.get("num_classes"), told.get("num_classes")
+    if isinstance(given, int) and classes is not None and given < classes:
+        raise ValueError(f"network.num_classes={given}, and {dataset.name} has {classes} classes: leave it out")
     follow = {**options_for(dataset.shape, told.pop("num_classes", None)), **told}
     missing = {name: value for name, value in follow.items() if config.network.get(name) is None or name in told}
     named = {"network": {**config.network, **missing}, "data": {**config.data, **dataset.follows}}
-    return replace(config, **named, shape=list(dataset.shape))
+    return replace(config, **named, shape=list(dataset.shape), samples=dataset.outline)
 
 
 def _check_told(config: TrainConfig, told: Mapping[str, Any]) -> None:

@@ -29,6 +29,10 @@ class Unwritten(OSError):
     """A checkpoint could not be written, for want of space or of permission; the ones before are as they were."""
 
 
+class Newer(ValueError):
+    """A checkpoint is of a format that a later flowguide wrote: not damaged, and not to be written over."""
+
+
 def write(file: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write a checkpoint atomically, as a file.
 
@@ -44,7 +48,7 @@ def write(file: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) ->
 
     part = file.with_name(f".{file.name}.part")
     # By way of the host: a change of layout on the device would be a second copy there.
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    contiguous = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     try:
         save_file(contiguous, part, metadata={_KEY: json.dumps({"format": FORMAT, **meta})})
         _flush(part)
@@ -53,6 +57,17 @@ def write(file: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) ->
         raise Unwritten(f"{file} could not be written: {error}") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same, none of which lies in the memory of another, as those of a weight with two names do."""
+    found: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if place in places else tensor
+        places.add(place)
+    return found
 
 
 def write_shares(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], ranks: Ranks) -> None:
@@ -72,7 +87,7 @@ def write_shares(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str,
     if ranks.first:
         shutil.rmtree(part, ignore_errors=True)
     ranks.wait()
-    error: Exception | None = None
+    error: BaseException | None = None
     try:
         writer = distributed.HuggingFaceStorageWriter(str(part), save_distributed=True)
         distributed.save(dict(tensors), storage_writer=writer)
@@ -80,16 +95,21 @@ def write_shares(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str,
             (part / "meta.json").write_text(json.dumps({"format": FORMAT, **meta}))
             for file in part.iterdir():
                 _flush(file)
-    except (OSError, distributed.CheckpointException) as failure:
+    except OSError as failure:
         error = failure
+    except distributed.CheckpointException as failure:  # whose words are the tracebacks of all ranks
+        error = next((each for each, _ in failure.failures.values()), failure)
     failed = ranks.any(error is not None)
     if ranks.first:
-        if failed:
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            os.replace(part, folder)
-    ranks.wait()
-    if failed:
+        try:
+            if not failed:
+                if folder.exists():  # damaged, or it would have been gone on from
+                    remove(folder)
+                os.replace(part, folder)
+        except OSError as failure:
+            error = failure
+        shutil.rmtree(part, ignore_errors=True)
+    if ranks.any(error is not None):
         raise Unwritten(f"{folder} could not be written: {error or 'another rank says why'}")
 
 
@@ -142,9 +162,10 @@ def read_meta(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path} is a safetensors file, but not a checkpoint written by flowguide") from None
     if version != FORMAT:
-        newer = isinstance(version, int) and version > FORMAT
-        hint = ": a newer one wrote it, so update flowguide" if newer else ""
-        raise ValueError(f"{path} has checkpoint format {version}; this flowguide reads format {FORMAT}{hint}")
+        words = f"{path} has checkpoint format {version}; this flowguide reads format {FORMAT}"
+        if isinstance(version, int) and version > FORMAT:
+            raise Newer(f"{words}: a newer one wrote it, so update flowguide")
+        raise ValueError(words)
     return meta
 
 

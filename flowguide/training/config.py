@@ -33,6 +33,7 @@ class TrainConfig:
         allow: Go on with the run in the folder even if its configuration was another, taking what fits.
         watch: What to look at while it trains (``flowguide/evaluation/watch.py``); None for nothing.
         shape: Of one sample, without the batch; follows from the data.
+        samples: Their number, and a digest of their labels and captions; likewise.
         recipe: Name of the recipe.
         run, out: The run folder, as it was asked for and as it is.
     """
@@ -55,6 +56,7 @@ class TrainConfig:
     allow: bool = False
     watch: Node | None = None
     shape: Sequence[int] | None = None
+    samples: str | None = None
     recipe: str | None = None
     run: str | None = None
     out: str | None = None

@@ -1,10 +1,14 @@
 """Where the curves of a run go: TensorBoard's files, Weights & Biases, or nowhere."""
 
+import logging
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
+log = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
@@ -28,13 +32,46 @@ def writer_to(kind: str, folder: Path, done: int) -> Writer:
         folder: For its files.
         done: Steps that were logged before; what was logged of later ones is superseded.
     Raises:
-        ValueError: if wandb is asked for and not installed.
+        ValueError: if what is asked for is not installed.
     """
     if kind == "tensorboard":
-        from torch.utils.tensorboard import SummaryWriter
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ValueError(
+                f"training.log=tensorboard needs tensorboard, which cannot be imported ({error}): pip install "
+                f"tensorboard, or take log=none"
+            ) from None
+        return Spared(lambda: SummaryWriter(str(folder), purge_step=done + 1 if done else None))
+    return Spared(lambda: Wandb(folder)) if kind == "wandb" else Nowhere()
 
-        return SummaryWriter(str(folder), purge_step=done or None)
-    return Wandb(folder) if kind == "wandb" else Nowhere()
+
+class Spared:
+    """A writer that ends, with a warning, where it cannot write: a full disk is to cost no one a run.
+
+    Args:
+        make: Makes the writer.
+    """
+
+    def __init__(self, make: Callable[[], Writer]) -> None:
+        self._writer: Writer = Nowhere()
+        self._try(lambda: setattr(self, "_writer", make()))
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self._try(lambda: self._writer.add_scalar(name, value, step))
+
+    def add_image(self, name: str, image: torch.Tensor, step: int) -> None:
+        self._try(lambda: self._writer.add_image(name, image, step))
+
+    def close(self) -> None:
+        self._try(lambda: self._writer.close())
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            log.warning("the curves end here, as they cannot be written (%s); the run goes on", error)
+            self._writer = Nowhere()
 
 
 class Nowhere:

@@ -122,14 +122,15 @@ def fit(
                     (loss / options.accumulate).backward()
                 losses.append(loss.detach())
             norm = whole(nn.utils.clip_grad_norm_(model.parameters(), options.clip))
-            rate = optimizers.step(step, finite=norm.isfinite())
+            loss = ranks.mean(torch.stack(losses).mean())
+            rate = optimizers.step(step, finite=norm.isfinite() & loss.isfinite())
             averages.update(step)
             step += 1
 
-            progress.step(step, ranks.mean(torch.stack(losses).mean()), norm, rate, objective.report)
+            progress.step(step, loss, norm, rate, objective.report)
             stop = ranks.any(interruption.requested)
             if options.is_snapshot(step):
-                run.save_snapshot(step, averages.snapshot(), config.settings())
+                _save_snapshot(run, step, averages.snapshot(), config)
             if step % options.save_every == 0 or step == options.steps or stop:
                 progress.flush()  # before the file is written: a checkpoint is never of a run gone wrong
                 _save(run, step, state(model, averages, optimizers), config, last=stop or step == options.steps)
@@ -158,6 +159,14 @@ def _save(run: RunFolder, step: int, tensors: Mapping[str, Tensor], config: Trai
         if last:
             raise ValueError(f"{error}; {_kept(run)}. Make room, and the same command goes on from there") from None
         log.warning("%s; %s. The run goes on, and writes the next one as if nothing had been", error, _kept(run))
+
+
+def _save_snapshot(run: RunFolder, step: int, tensors: Mapping[str, Tensor], config: TrainConfig) -> None:
+    """Write a snapshot of averages; if there is no room for it, the run goes on without."""
+    try:
+        run.save_snapshot(step, dict(tensors), config.settings())
+    except OSError as error:
+        log.warning("%s; the run goes on, and later averages are made without this snapshot", error)
 
 
 @contextmanager

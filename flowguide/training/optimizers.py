@@ -6,7 +6,7 @@ of time, beginning at step D:
 .. math:: \eta_n = \eta \min\left(1, \frac{n + 1}{W + 1}\right) \times \left\{ 1,\quad
     \tfrac12 \left(1 + \cos \tfrac{\pi n}{N}\right),\quad \sqrt{D / \max(n, D)} \right\}.
 
-A step whose gradient is not finite moves nothing: the kernel is told so on the device, and no one has to wait.
+A step whose loss or gradient is not finite moves nothing: the kernel is told so on the device, and no one has to wait.
 
 On a CPU torch's kernel copies each gradient whose dimensions lie in another order in memory, as those of a convolution
 in channels-last do, which takes two thirds as long again. It is therefore given views of them in the order of memory.
@@ -15,6 +15,7 @@ Source: Loshchilov & Hutter (2017), arXiv 1711.05101 (AdamW); Jordan et al. (202
 layers of neural networks"; Karras et al. (2023), arXiv 2312.02696, section 2.2 (the root of time).
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 
 from .options import TrainingOptions
 from .sharded import filled, is_share
+
+# What each remembers of a parameter.
+_OF_ADAMW, _OF_MUON = {"step", "exp_avg", "exp_avg_sq"}, {"momentum_buffer"}
 
 
 class Optimizers:
@@ -40,7 +44,8 @@ class Optimizers:
     def __init__(self, model: nn.Module, options: TrainingOptions) -> None:
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._rate_at = options.learning_rate_at
-        muon = matrices_of_blocks(model) if options.optimizer == "muon" else set()
+        # Not those that are frozen, nor the second name of one that has two.
+        muon = matrices_of_blocks(model) & self.parameters.keys() if options.optimizer == "muon" else set()
         self._orders = {name: order for name, p in self.parameters.items() if (order := _order_in_memory(p))}
         # What the optimizers move: the parameters, or views of them.
         self._moved = self.parameters | {
@@ -64,7 +69,7 @@ class Optimizers:
             parameter.grad = None
 
     def step(self, step: int, finite: Tensor) -> float:
-        """Move by the gradients if they are ``finite``, shape (); returns the learning rate of this step."""
+        """Move by the gradients if all is ``finite``, shape (); returns the learning rate of this step."""
         rate = self._rate_at(step)
         for optimizer in filter(None, (self._adamw, self._muon)):
             for group in optimizer.param_groups:
@@ -92,18 +97,24 @@ class Optimizers:
 
     @torch.no_grad()
     def put_back(self, moments: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`moments` gave; what belongs to no parameter, or to one of another shape, is left out.
+        """Restore what :meth:`moments` gave; of a parameter that had another optimizer or shape, nothing.
 
         A moment of its parameter's shape lies in memory, and on the ranks, as the parameter does.
         """
+        known = defaultdict(set)
         for key in moments:
             name, _, moment = key.rpartition(".")
-            parameter, value = self.parameters.get(name), moments[key]
-            if parameter is None or value.shape not in (parameter.shape, torch.Size()):
+            known[name].add(moment)
+        for name, parameter in self.parameters.items():
+            if known[name] != (_OF_MUON if self._of[name] is self._muon else _OF_ADAMW):
                 continue
-            ours = torch.zeros_like(parameter) if value.ndim else torch.zeros((), device=parameter.device)
-            placed = _viewed(filled(ours.detach(), value), self._orders.get(name))
-            self._of[name].state[self._moved[name]][moment] = placed
+            values = {moment: moments[f"{name}.{moment}"] for moment in known[name]}
+            if any(value.shape not in (parameter.shape, torch.Size()) for value in values.values()):
+                continue
+            for moment, value in values.items():
+                ours = torch.zeros_like(parameter) if value.ndim else torch.zeros((), device=parameter.device)
+                placed = _viewed(filled(ours.detach(), value), self._orders.get(name))
+                self._of[name].state[self._moved[name]][moment] = placed
 
 
 def _order_in_memory(parameter: Tensor) -> tuple[int, ...] | None:

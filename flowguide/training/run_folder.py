@@ -20,6 +20,7 @@ import yaml
 from torch import Tensor
 
 from . import checkpoint
+from .claim import Claim
 from .config import complete
 from .environment import environment
 from .ranks import Ranks
@@ -54,6 +55,9 @@ _FREE = {
     "watch",
 }
 
+# What tells of the weights of an earlier run: the best of them, what was measured, and the name of its log elsewhere.
+_SEEN = ("best.safetensors", "watch/rows.json", "logs/wandb_id")
+
 
 class RunFolder:
     """The folder of one training run.
@@ -69,21 +73,27 @@ class RunFolder:
         self.checkpoints = self.folder / "checkpoints"
         self.averages = self.folder / "averages"
         self.logs = self.folder / "logs"
+        self._claim = Claim(self.folder)
 
     def open(self, config: dict[str, Any], fresh: bool = False, allow: bool = False) -> None:
         """Create the folder for ``config``, or take up the run that is in it; all ranks have to call.
 
-        What is written down of a run that is taken up is left as it is until it goes on: see :meth:`describe`.
+        It is this run's alone until it is closed; another process that opens it waits. What is written down of a run
+        that is taken up is left as it is until it goes on: see :meth:`describe`.
 
         Args:
             config: The resolved configuration.
-            fresh: Start over, removing the checkpoints and averages of an earlier run.
+            fresh: Start over, removing the checkpoints and averages of an earlier run, and what was seen of them.
             allow: Go on with an earlier run even if its configuration was another.
         Raises:
             ValueError: if the folder holds a run with another configuration.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"the run folder {self.folder} is a file; choose another with run=...")
+        if self.ranks.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._claim.take()
+        self.ranks.wait()
         if not fresh and self.files():
             self._compare(config, allow)
         self.ranks.wait()  # for all to have looked before anything is written
@@ -92,11 +102,16 @@ class RunFolder:
             old = [*checkpoint.begun(self.checkpoints), *checkpoint.begun(self.averages)]
             if fresh:
                 old += [*self.files(), *self.averages.glob("*.safetensors"), *self.logs.glob("events.*")]
+                old += [path for name in _SEEN if (path := self.folder / name).exists()]
             for path in old:
                 checkpoint.remove(path)
         if not self.files():
             self.describe(config)
         self.ranks.wait()
+
+    def close(self) -> None:
+        """Let another process open it."""
+        self._claim.release()
 
     def describe(self, config: dict[str, Any]) -> None:
         """Write down what the run is of from here on: its configuration, and what it runs in."""
@@ -107,6 +122,7 @@ class RunFolder:
     def _compare(self, config: dict[str, Any], allow: bool) -> None:
         """ValueError, or a warning if that is allowed, if the run in the folder has another configuration."""
         before = self.config()
+        config = config if before.get("samples") else {**config, "samples": None}  # they were not noted once
         # Absent is the default: a run goes on when a component has been given a new option since.
         real = _differences(complete(before), complete(config))
         differing = {name: each for name, each in _differences(before, config).items() if name in real}
@@ -139,7 +155,7 @@ class RunFolder:
 
     def files(self) -> list[Path]:
         """The checkpoints, oldest first."""
-        return sorted(self.checkpoints.glob("step-*"), key=lambda path: path.name.removesuffix(".safetensors"))
+        return sorted(self.checkpoints.glob("step-*"), key=_step_of)
 
     def snapshots(self) -> list[Path]:
         """The snapshots of averages, oldest first."""
@@ -151,12 +167,15 @@ class RunFolder:
         Args:
             fall_back: Take the one before a damaged one, and say so, instead of raising.
         Raises:
-            ValueError: if it is damaged; offers the newest good one.
+            ValueError: if it is damaged, naming the newest good one, or none is good; or it is of a newer flowguide,
+                which is no damage.
         """
         damage: ValueError | None = None
         for file in reversed(self.files()):
             try:
                 checkpoint.read_meta(file)
+            except checkpoint.Newer:
+                raise
             except ValueError as error:
                 damage = damage or error
                 continue
@@ -165,12 +184,15 @@ class RunFolder:
             if damage and self.ranks.first:
                 log.warning("%s; going on from the last good one, %s", damage, file.name)
             return file
-        if damage and not fall_back:
-            raise ValueError(f"{damage}; there is no other checkpoint in {self.checkpoints}")
+        if damage:
+            hint = "; start over with fresh=true" if fall_back else ""
+            raise ValueError(f"{damage}; there is no other checkpoint in {self.checkpoints}{hint}")
         return None
 
     def save(self, step: int, tensors: dict[str, Tensor], config: dict[str, Any], keep: int) -> Path:
-        """Write the checkpoint of ``step`` and remove all but the newest ``keep``; all ranks have to call.
+        """Write the checkpoint of ``step``, keep the ``keep`` newest up to it and no others; all ranks have to call.
+
+        Later ones were damaged, or the run would have gone on from them.
 
         Raises:
             Unwritten: if there is no room for it; those before are then left.
@@ -182,8 +204,12 @@ class RunFolder:
             path = path.with_suffix(".safetensors")
             checkpoint.write(path, tensors, meta)
         if self.ranks.first:
-            for old in self.files()[:-keep]:
-                checkpoint.remove(old)
+            files = self.files()
+            earlier = [file for file in files if _step_of(file) < _step_of(path)]
+            kept = {path, *earlier[max(0, len(earlier) - keep + 1) :]}
+            for old in files:
+                if old not in kept:
+                    checkpoint.remove(old)
         return path
 
     def save_snapshot(self, step: int, tensors: dict[str, Tensor], config: dict[str, Any]) -> Path:
@@ -194,6 +220,12 @@ class RunFolder:
         self.averages.mkdir(exist_ok=True)
         checkpoint.write(file, tensors, {"step": step, "config": config, "lengths": config["training"]["ema_lengths"]})
         return file
+
+
+def _step_of(path: Path) -> tuple[int, str]:
+    """Its step, as what sorts as steps do, those of more than eight digits too."""
+    name = path.name.removesuffix(".safetensors")
+    return len(name), name
 
 
 def _write_text(file: Path, text: str) -> None:

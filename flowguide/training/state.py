@@ -26,11 +26,15 @@ def put_back(path: Path, model: nn.Module, averages: Averages, optimizers: Optim
     Args:
         path: Of the checkpoint.
         model, averages, optimizers: Filled in place; sharded or not, whatever the ones were that wrote it.
-        strict: Whether all has to fit. Otherwise what does not is left as it is: new.
+        strict: Whether all has to fit. Otherwise what does not is left as it is, new; and of an average that was not
+            kept so far, the weights are taken.
     Raises:
         ValueError: naming the first tensor that does not fit, if ``strict``.
     """
-    restore(model, checkpoint.read_tensors(path, "model."), path, strict)
+    weights = checkpoint.read_tensors(path, "model.")
+    restore(model, weights, path, strict)
     for prefix, average in averages.models.items():
+        if not strict:
+            restore(average, weights, path, strict)
         restore(average, checkpoint.read_tensors(path, prefix), path, strict)
     optimizers.put_back(checkpoint.read_tensors(path, "optimizer."))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def train(
     show: bool = True,
     watcher: Callable[[TrainConfig, RunFolder, nn.Module], Watch] | None = None,
 ) -> nn.Module:
-    """Train what a recipe describes, in ``folder``; a run that is there already goes on.
+    """Train what a recipe describes, in ``folder``; a run that is there already goes on, once no one else trains it.
 
     Under ``torchrun`` all its processes train together.
 
@@ -40,8 +41,8 @@ def train(
         ValueError: if anything in the recipe is wrong; Interrupted on Ctrl-C.
     """
     config = TrainConfig.of(settings)
-    with joined() as ranks:
-        return _train(config, RunFolder(folder, ranks), show, watcher)
+    with joined() as ranks, closing(RunFolder(folder, ranks)) as run:
+        return _train(config, run, show, watcher)
 
 
 def _train(config: TrainConfig, run: RunFolder, show: bool, watcher: Any) -> nn.Module:

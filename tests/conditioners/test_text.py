@@ -52,6 +52,13 @@ def ask(given: object, num: int = 2, **options: object) -> torch.Tensor:
     return conditioner.ask(given, conditioners.Asked(num, None, lambda split: captioned(CAPTIONS[1:])))
 
 
+def test_a_cache_that_cannot_be_written_costs_no_run(seen: list[str], tmp_path: Path, monkeypatch, caplog) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FLOWGUIDE_CACHE", str(tmp_path / "file"))
+    assert len(ask("a red A")) == 2
+    assert "their embeddings cannot be kept in" in caplog.text
+
+
 @pytest.mark.parametrize("tokens", [False, True])
 def test_every_caption_is_embedded_once_and_kept(seen: list[str], tokens: bool) -> None:
     dataset = captioned(labels=torch.tensor([0, 1, 0, 2]), num_classes=3, classes=("A", "B", "C"))

@@ -66,10 +66,43 @@ def test_folders_for_training_and_testing(tmp_path: Path) -> None:
     refused("image_folder", "has a class 'dog' that the folder to train on has not", split="test", **options)
 
 
+def test_a_folder_for_training_alone_holds_the_classes(tmp_path: Path) -> None:
+    write_images(tmp_path / "mine/train", each=6)
+    parts = [fg.data.build("image_folder", split=split, folder=str(tmp_path / "mine")) for split in ("train", "test")]
+    assert [part.classes for part in parts] == [CLASSES] * 2
+    assert [torch.bincount(part.labels).tolist() for part in parts] == [[5, 5, 5], [1, 1, 1]]
+
+
+def test_links_lead_to_pictures_and_not_in_circles(tmp_path: Path) -> None:
+    options = {**write_images(tmp_path / "mine", each=2), "test_share": 0.0}
+    write_images(tmp_path / "elsewhere", each=3)
+    (tmp_path / "mine/cat/more").symlink_to(tmp_path / "elsewhere/cat")
+    (tmp_path / "mine/cat/round").symlink_to(tmp_path / "mine")
+    (tmp_path / "elsewhere/cat/back").symlink_to(tmp_path / "mine/cat")
+    counts = torch.bincount(fg.data.build("image_folder", **options).labels).tolist()
+    assert counts == [2, 2, 2 + 3 + 4]  # what is round holds the other two classes as well
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    options = {**write_images(tmp_path / "mine", each=2), "test_share": 0.0}
+    os.rename(tmp_path / "mine/cat/000.png", os.path.join(os.fsencode(tmp_path / "mine/cat"), b"\xff.png"))
+    for stream in (False, True):
+        dataset = fg.data.build("image_folder", stream=stream, **options)
+        assert (len(dataset.samples), len(dataset), dataset.contents[0]) == (6, 6, 6)
+
+
+def test_pictures_of_fractions_are_not_taken_for_black_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = {**write_images(tmp_path / "mine", each=2), "test_share": 0.0}
+    Image.fromarray(numpy.full((8, 8), 0.5, numpy.float32)).save(tmp_path / "mine/cat/half.tif")
+    Image.fromarray(numpy.full((8, 8), 127.0, numpy.float32)).save(tmp_path / "mine/cat/whole.tif")
+    assert len(fg.data.build("image_folder", **options)) == 7
+    assert "half.tif cannot be read (its pixels are floating-point numbers up to 1" in caplog.text
+
+
 def test_captions_beside_pictures(tmp_path: Path) -> None:
     options = {**write_images(tmp_path, each=4), "captions": True}
     for file in tmp_path.rglob("*.png"):
-        file.with_suffix(".txt").write_text(f"{file.parent.name},\n number {file.stem}\n")
+        file.with_suffix(".txt").write_text(f"\ufeff{file.parent.name},\n number {file.stem}\n")  # as Windows begins
     parts = [fg.data.build("image_folder", split=split, **options) for split in ("train", "test")]
     captions = [caption for part in parts for caption in part.captions]
     assert len(set(captions)) == 4 * len(parts[0].classes)
@@ -186,6 +219,8 @@ def test_what_is_wrong_with_cifar10_is_said(tmp_path: Path) -> None:
     write_cifar10(tmp_path, each=10, form="bin/")
     (tmp_path / "cifar-10-batches-bin/data_batch_3.bin").write_bytes(b"12345")
     refused("cifar10", "data_batch_3.bin is 5 bytes long", folder=str(tmp_path))
+    (tmp_path / "cifar-10-batches-bin/data_batch_3.bin").write_bytes(bytes([77] * 3073))
+    refused("cifar10", "data_batch_3.bin has a label 77, and those of CIFAR-10 are 0 to 9", folder=str(tmp_path))
 
 
 class Trap:
@@ -265,6 +300,14 @@ def test_arrays_of_both_kinds_of_file(tmp_path: Path) -> None:
         assert part.num_classes == 6
 
 
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "int8", "int16"])
+def test_labels_of_any_integer_type(tmp_path: Path, kind: str) -> None:
+    file, labels = tmp_path / "mine.npz", numpy.arange(6) % 3
+    numpy.savez(file, data=numpy.zeros((6, 2)), labels=labels.astype(kind))
+    found = fg.data.build("array", file=str(file), test_share=0.0)
+    assert (found.labels.tolist(), found.num_classes) == (labels.tolist(), 3)
+
+
 def test_images_in_arrays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images = pixels(20, 6, 6, 3)
     file = tmp_path / "mine.npz"
@@ -318,6 +361,17 @@ def test_what_is_wrong_with_an_array_is_said(tmp_path: Path) -> None:
     wrong("is int64; data are float, or images as bytes", data=numpy.zeros((4, 2), numpy.int64))
     wrong("channels_last is for images", data=numpy.zeros((4, 2)), options={"channels_last": True})
     wrong("range is [low, high], [0, 1] say, not [1.0, 0.0]", data=numpy.zeros((4, 2)), options={"range": [1, 0]})
+    wrong("not [0.0, inf]", data=numpy.zeros((4, 2)), options={"range": [0, numpy.inf]})
+    wrong("'labels' of", labels=numpy.array(["cat", "dog"] * 2))
+    wrong("is text; data are float", labels=numpy.array(["cat", "dog"] * 2))
+    wrong("is float128; data are float" if hasattr(numpy, "float128") else "mine", data=numpy.zeros((4, 2), "g"))
+    large = numpy.array([0, 10**12] * 2)
+    wrong("go up to 1000000000000, with 2 different ones in 4 samples: number the classes from 0 to 1", labels=large)
+    wrong(
+        "flip=true shows mirror images, and array (train) holds samples of shape (2,)",
+        data=numpy.zeros((4, 2)),
+        options={"flip": True},
+    )
     wrong("holds Python objects and not plain arrays; they could run code", data=numpy.array([Trap()] * 4))
     for damage in (b"", b"no archive", b"PK\x03\x04 cut short"):
         file.write_bytes(damage)

@@ -71,7 +71,7 @@ def test_splits_and_labels_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert "parts, row 2 cannot be read (not an image); left out (1 of 12)" in caplog.text
     for wrong, message in (
         ({"image": "foto"}, "unknown column of .* 'foto'; did you mean 'photo'?"),
-        ({"label": "sort"}, "unknown column of .* 'sort'"),
+        ({"label": "sort"}, "unknown column of .* 'sort'.*; label=null if there are none"),
         ({"image": "kind"}, "the column 'kind' of .* holds no pictures, but string"),
         ({"label": "photo"}, "the column 'photo' holds no labels"),
         ({"train_split": "trian"}, "unknown split of .* 'trian'; did you mean 'train'?"),

@@ -12,6 +12,7 @@ from encoded import DATA, encoded, write_autoencoder
 from stored_data import write_images
 
 import flowguide as fg
+from flowguide import conditioners
 from flowguide.data.latent_folder import Moments, read_manifest
 from flowguide.encoding import load_autoencoder
 
@@ -52,6 +53,16 @@ def test_they_are_the_posteriors_means_of_unit_variance(folder: Path) -> None:
     train = fg.data.build("latents", folder=str(folder / "latents")).samples.double().transpose(0, 1).flatten(1)
     torch.testing.assert_close(train.mean(1), torch.zeros(2).double(), rtol=0, atol=1e-5)
     torch.testing.assert_close(train.std(1, correction=0), torch.ones(2).double(), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("conditioner", [{"name": "text", "encoder": "words"}, {"name": "attributes", "dropout": 0.0}])
+def test_networks_are_told_of_them_what_they_are_told_of_images(folder: Path, conditioner: dict) -> None:
+    images, ours = fg.data.registry.build_from(DATA), fg.data.build("latents", folder=str(folder / "latents"))
+    index, told = torch.tensor([3, 1, 49]), []
+    for dataset in (images, ours):
+        prepared, tell = conditioners.registry.build_from(conditioner).prepare(dataset)
+        told.append(tell(*prepared.batch(index), torch.Generator()))
+    assert torch.equal(*told)
 
 
 def test_draws_from_the_posteriors(folder: Path) -> None:

@@ -61,6 +61,7 @@ def test_numbers_are_taken_as_they_are() -> None:
         ({"classes": ("a", "b")}, "mine names 2 classes and has 3"),
         ({"captions": ["one"]}, "mine holds 6 samples, and 1 captions"),
         ({"attributes": {"ages": Attribute(torch.zeros(4).long(), ("new",))}}, "mine holds 6 samples, and 4 ages"),
+        ({"attributes": {"ages": Attribute(torch.ones(6).long(), ("new",))}}, "names 1 values of ages, and one is 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(options: dict, message: str) -> None:

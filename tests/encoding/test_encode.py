@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from encoded import DATA, encoded, write_autoencoder
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from stored_data import write_images
 
@@ -18,6 +19,7 @@ import flowguide as fg
 from flowguide import training
 from flowguide.data.latent_folder import read_manifest
 from flowguide.encoding import load_autoencoder
+from flowguide.encoding.shards import write_shard
 
 TESTS = Path(__file__).parents[1]
 
@@ -118,14 +120,28 @@ def test_an_encoding_that_is_killed_ten_times_is_the_same(tmp_path: Path, autoen
     assert torch.cat([each["index"] for each in rows]).tolist() == list(range(manifest.counts["train"]))
 
 
-def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path, autoencoder: Path) -> None:
+def test_a_full_disk_is_a_sentence(tmp_path: Path, autoencoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: dict, part: Path, *_: object) -> None:
+        part.write_bytes(b"half")
+        raise SafetensorError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", full)
+        with pytest.raises(ValueError, match=r"train-00000.safetensors could not be written: No space left"):
+            write_shard(tmp_path / "train-00000.safetensors", {"mean": torch.zeros(1, 2)})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("shard_size", "patch"), [(16, 1), (1, 2)], ids=["some of a file", "all of a file"])
+def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path, shard_size: int, patch: int) -> None:
+    autoencoder = write_autoencoder(tmp_path / "autoencoder", patch=patch)
     node = {"name": "image_folder", "stream": True, **write_images(tmp_path / "pictures", each=12)}
     before = fg.data.registry.build_from(node)
     good = before.samples
     broken = sorted((tmp_path / "pictures" / "bee").iterdir())[:6]
     for file in broken:
         file.write_bytes(b"no picture")
-    manifest = encoded(tmp_path, autoencoder, data=node, precision="float32")
+    manifest = encoded(tmp_path, autoencoder, data=node, precision="float32", shard_size=shard_size)
     rows = [load_file(tmp_path / "latents" / shard.file) for shard in manifest.shards["train"]]
     index = torch.cat([each["index"] for each in rows])
     assert len(index) == len(index.unique()) == sum(shard.samples for shard in manifest.shards["train"])

@@ -190,6 +190,10 @@ def test_it_has_the_parameters_of_the_network_within_and_trains_as_well() -> Non
         ({"network": "mlp"}, r"network 'mlp' needs the option 'dim' \(an integer\)"),
         ({"network": {"name": "mlp", "widht": 8}, "shape": [2]}, "'widht'; did you mean 'width'"),
         ({"network": "unet", "shape": [2]}, "a unet takes images"),
+        (
+            {"network": {"name": "mlp", "dim": 2, "checkpointing": True}},
+            "cannot compute activations again, since its gradient is taken within each evaluation",
+        ),
         ({"network": "energy", "shape": [2]}, "whose gradient is still to be taken, not an energy again"),
         ({"network": "convnet", "shape": [1, 8, 8]}, r"network\(x, t, cond\), as mlp and unet are; 'convnet' is a cla"),
         ({"network": "mlp_classifier", "shape": [2], "num_classes": 2}, "'mlp_classifier' is a classifier"),

@@ -173,6 +173,19 @@ def test_autocast_and_half_precision(kind: str, name: str) -> None:
     assert (short.float() - expected).norm() < 0.2 * expected.norm()
 
 
+def test_dropout_is_of_the_same_pixels_in_every_memory_format() -> None:
+    """Shares of a model cannot lie with their channels innermost, and take the steps of whole ones."""
+    options = {"width": 8, "multipliers": [1], "blocks": 1, "attention": []}
+    network = fg.networks.build("unet", channels=1, dropout=0.5, **options).double()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, found = torch.randn(2, 1, 4, 4).double(), []
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        torch.manual_seed(0)
+        found.append(network.to(memory_format=memory_format)(x, torch.tensor([0.2, 0.7]).double()))
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize("name", ["default", "residual resampling"])
 @pytest.mark.parametrize("batch", [1, 40])
 def test_memory_formats_agree(name: str, batch: int) -> None:

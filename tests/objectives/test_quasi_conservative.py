@@ -171,6 +171,21 @@ def test_one_dropout_mask_for_both_products() -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in free.parameters())
 
 
+def test_gradients_are_the_same_where_activations_are_computed_again() -> None:
+    """By the same kernel of attention, which outside of the penalty is another one."""
+    gradients, objective = [], fg.objectives.build("cfm", quasi_conservative=1.0)
+    data = torch.randn(3, 1, 4, 4, generator=generator(0), dtype=torch.float64)
+    for checkpointing in (False, True):
+        options = {"channels": 1, "num_classes": 3, **UNET, "dropout": 0.0, "checkpointing": checkpointing}
+        network = fg.networks.build("unet", **options).double()
+        for i, p in enumerate(network.parameters()):
+            nn.init.normal_(p, std=0.1, generator=generator(i))
+        field = fg.NetworkField(network, fg.paths.build("linear"))
+        objective(field, data=data, cond=torch.arange(3), generator=generator(0)).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+
+
 def test_without_recorded_gradients() -> None:
     field, objective = model(), fg.objectives.build("dsm", quasi_conservative=0.5)
     expected = objective(field, **batch(8), generator=generator(0))

@@ -69,6 +69,21 @@ def fits(samples: Tensor, law: Any) -> bool:
     return stats.kstest(samples.numpy(), law.cdf).pvalue > 1e-3
 
 
+@every_sampling
+@every_path
+def test_no_gpu_has_to_wait_for_it(name: str, path: str) -> None:
+    """On the device meta numbers cannot be looked at."""
+    built, sampling = fg.paths.build(path), fg.objectives.time_samplings.build(name)
+    t, _ = sampling.draw(8, built, built.t_min, built.t_max, device="meta")
+    assert (t.device.type, t.shape) == ("meta", (8,))
+
+
+def test_importance_is_computed_once_on_each_device() -> None:
+    path, sampling = fg.paths.build("linear"), fg.objectives.time_samplings.build("importance")
+    for device in (None, "meta"):
+        assert sampling.shares(path, 0.0, 1.0, device) is sampling.shares(path, 0.0, 1.0, device)
+
+
 def test_uniform() -> None:
     assert fits(draw("uniform", "vp").t, stats.uniform(0, 1 - 1e-5))
 

@@ -235,6 +235,8 @@ def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=words):
             fg.load_pretrained(tmp_path / name, format="adm")
+    with pytest.raises(ValueError, match="there is no device 'cuda:99' here"):
+        fg.load_pretrained(write(tmp_path, also()), format="adm", device="cuda:99")
     with pytest.raises(ValueError, match="unknown format of published models 'adn'; did you mean 'adm'"):
         fg.load_pretrained(tmp_path / "model.pt", format="adn")
 

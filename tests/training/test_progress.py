@@ -79,3 +79,15 @@ def test_the_log_of_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ValueError, match=r"needs the extra 'wandb': pip install 'flowguide\[wandb\]'"):
         training.train(recipe(training__log="wandb"), tmp_path / "wandb", show=False)
     assert isinstance(writer_to("none", tmp_path, 0), Nowhere)
+
+
+def test_curves_of_a_run_that_goes_on_have_every_step_once(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for done, steps in ((0, (1, 2, 3, 4)), (2, (3, 4, 5))):  # killed after step 4, with a checkpoint of step 2
+        writer = writer_to("tensorboard", tmp_path, done)
+        for step in steps:
+            writer.add_scalar("loss", 10.0 * done + step, step)
+        writer.close()
+    found = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
+    assert [(each.step, each.value) for each in found] == [(1, 1.0), (2, 2.0), (3, 23.0), (4, 24.0), (5, 25.0)]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,8 @@ def test_another_configuration_is_allowed_on_request_and_what_fits_is_taken(tmp_
     changed = recipe(network__depth=2, data={"name": "moons", "count": 200}, training__steps=41, allow=True)
     with caplog.at_level(logging.WARNING):
         training.train(changed, tmp_path, show=False)
-    assert "holds a run with data.count=100, not 200 (1 more: network.depth); going on with what fits" in caplog.text
+    words = "holds a run with data.count=100, not 200 (2 more: network.depth, samples); going on with what fits"
+    assert words in caplog.text
     after = final(tmp_path)
     assert checkpoint.read_meta(training.RunFolder(tmp_path).newest())["step"] == 41
     kept, new = "model.network.enter.weight", "model.network.blocks.1.body.0.weight"
@@ -175,6 +177,15 @@ def test_another_configuration_is_allowed_on_request_and_what_fits_is_taken(tmp_
     assert new not in before
     assert fg.load(tmp_path).config.network["depth"] == 2
     assert training.RunFolder(tmp_path).config()["network"]["depth"] == 2
+
+
+@pytest.mark.parametrize(
+    "changes", [{"network__width": 24}, {"training__optimizer": "muon"}], ids=["another width", "another optimizer"]
+)
+def test_what_an_optimizer_remembers_fits_as_a_whole_or_not_at_all(tmp_path: Path, caplog, changes: dict) -> None:
+    for steps, more in enumerate((changes, {}, changes), start=1):
+        training.train(recipe(**more, training__steps=steps, allow=True), tmp_path, show=False)
+    assert all(each.isfinite().all() for each in final(tmp_path).values())
 
 
 def test_what_is_written_of_a_run_stays_where_no_step_is_taken(tmp_path: Path) -> None:
@@ -193,24 +204,27 @@ def test_what_is_written_of_a_run_stays_where_no_step_is_taken(tmp_path: Path) -
 class Explodes(objectives.Objective):
     """Flow matching whose loss becomes NaN in the 24th step."""
 
-    def __init__(self, at: int = 24, times: int = 1) -> None:
+    def __init__(self, at: int = 24, times: int = 1, loss: float = math.nan) -> None:
         self.at, self.until, self.calls, self.inner = at, at + times, 0, fg.objectives.build("cfm")
+        self.loss = loss
 
     def losses(self, model, data, cond, generator):
         self.calls += 1
-        failed = self.at <= self.calls < self.until
-        return self.inner.losses(model, data, cond, generator) * (float("nan") if failed else 1.0)
+        losses = self.inner.losses(model, data, cond, generator)
+        if not self.at <= self.calls < self.until:
+            return losses
+        return losses * self.loss if math.isnan(self.loss) else losses + self.loss  # of which the gradient is finite
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_steps_that_are_not_finite_are_left_out(tmp_path: Path, caplog, optimizer: str) -> None:
+@pytest.mark.parametrize(("optimizer", "loss"), [("adamw", math.nan), ("muon", math.nan), ("adamw", math.inf)])
+def test_steps_that_are_not_finite_are_left_out(tmp_path: Path, caplog, optimizer: str, loss: float) -> None:
     network = {"name": "dit", "patch": 4, "depth": 1, "width": 16, "heads": 2}
     settings = recipe(
-        data={"name": "digits"}, network=network, objective={"name": "explodes", "times": 3}, training__skips=3,
-        training__optimizer=optimizer, training__steps=30,
+        data={"name": "digits"}, network=network, objective={"name": "explodes", "times": 3, "loss": loss},
+        training__skips=3, training__optimizer=optimizer, training__steps=30,
     )  # fmt: skip
     training.train(settings, tmp_path, show=False)
-    assert [f"step {step} is left out: its loss is nan" in caplog.text for step in (23, 24, 25, 26, 27)] == [
+    assert [f"step {step} is left out: its loss is {loss:g}" in caplog.text for step in (23, 24, 25, 26, 27)] == [
         False, True, True, True, False,
     ]  # fmt: skip
     tensors = final(tmp_path)
@@ -348,6 +362,7 @@ def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path: Path, monkeypat
         ({"data": {"name": "moonz"}}, "did you mean 'moons'"),
         ({"network": {"name": "unet"}}, "a unet takes images"),
         ({"network": {}}, "unknown network None"),
+        ({"network__num_classes": 1}, r"network.num_classes=1, and moons \(train\) has 2 classes: leave it out"),
         ({"typo": 1}, "unknown option of the recipe: 'typo'"),
     ],
 )
@@ -438,6 +453,16 @@ def test_the_order_in_memory_changes_no_step() -> None:
         torch.testing.assert_close(others, moments)
         for name, moment in others.items():
             assert moment.shape in (shapes[name.rpartition(".")[0]], torch.Size())
+
+
+def test_muon_leaves_what_is_frozen() -> None:
+    blocks = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
+    blocks[0].requires_grad_(False)
+    optimizers = Optimizers(nn.ModuleDict({"blocks": blocks}), TrainingOptions(steps=1, optimizer="muon"))
+    blocks[1](torch.ones(1, 3)).sum().backward()
+    optimizers.step(0, torch.tensor(True))
+    moments = {name.removeprefix("blocks.1.") for name in optimizers.moments()}
+    assert moments == {"weight.momentum_buffer", "bias.step", "bias.exp_avg", "bias.exp_avg_sq"}
 
 
 def test_learning_rate() -> None:
