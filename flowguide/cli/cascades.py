@@ -85,21 +85,24 @@ def sample(settings: dict[str, Any], folder: Path) -> None:
         stages = training.load_stages(
             config.cascade, config.guidance, config.solver, config.augmentation, config.ema, ranks.device(config.device)
         )
-        labels = stages[0].plain.conditions(config.cond, config.num, stages[0].num_classes)
+        conds = training.cascade_conditions(stages, config.cond, config.num)
         options = {"batch_size": config.batch_size, "progress": True, "ranks": ranks}
-        made = training.cascade(stages, config.num, labels, config.seed, **options)
+        made = training.cascade(stages, config.num, conds, config.seed, **options)
     if not is_first():
         return
     *before, samples = [each.cpu() for each in made]
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"data": samples, **{f"stage_{number}": each for number, each in enumerate(before, 1)}}
-    if labels is not None:
-        tensors["labels"] = labels
+    for number, (stage, cond) in enumerate(zip(stages, conds, strict=True), 1):
+        if stage.num_classes is not None:
+            tensors["labels"] = cond  # the same for all
+        elif cond is not None:
+            tensors[f"conditions_{number}"] = cond.contiguous()
     file = folder / f"{config.title}.safetensors"
     save_file(tensors, file, {"config": json.dumps(settings)})
     written = [os.path.relpath(file)]
     if samples.shape[1] in (1, 3):
-        classes = stages[0].num_classes
+        classes = stages[0].num_classes if all(stage.num_classes or not stage.is_told for stage in stages) else None
         columns = classes if config.cond is None and classes and classes <= 20 else max(1, round(config.num**0.5))
         picture = drawing.save_images(samples, file.with_suffix(".png"), columns=min(config.num, columns))
         written.insert(0, os.path.relpath(picture))

@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from ..training import Asking, TrainConfig, build_conditioner
+from ..training import Asking, TrainConfig, build_conditioner, in_turn
 
 
 class Drawn(NamedTuple):
@@ -33,11 +32,5 @@ def drawn_conditions(config: TrainConfig, num_classes: int | None, num: int) -> 
         num_classes: Of the field that is sampled; None if it takes no labels.
         num: How many.
     """
-    conditioner = build_conditioner(config)
-    if num_classes is not None or not conditioner.of_samples:
-        labels = None if num_classes is None else torch.arange(num) % num_classes
-        return Drawn(labels, labels, num_classes)
-    asking = Asking(conditioner, config.data)
-    test = asking.dataset("test")
-    labels = None if test.labels is None else test.labels[torch.arange(num) % len(test)]
-    return Drawn(asking(None, num, None), labels, test.num_classes)
+    told = in_turn([Asking(build_conditioner(config), config.data)], [num_classes], num)
+    return Drawn(told.conditions[0], told.labels, told.num_classes)
