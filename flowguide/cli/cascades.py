@@ -1,4 +1,7 @@
-"""``flowguide sample cascade=[BASE,RUN]``: one stage makes small images, and each of the next larger ones of those."""
+"""``flowguide sample cascade=[BASE,RUN]``: one stage makes small images, and each of the next larger ones of those.
+
+``flowguide evaluate cascade=[BASE,RUN]`` measures them, as it does the samples of a run (``commands.py``).
+"""
 
 import json
 import os
@@ -12,7 +15,7 @@ from ..options import check_options
 from .main import is_first, of_run
 from .titles import title_of, words_of_weights
 
-_EXAMPLE = "flowguide sample cascade=[runs/glyphs16_base,runs/glyphs64_sr]"
+_EXAMPLE = "cascade=[runs/glyphs16_base,runs/glyphs64_sr]"
 
 
 @dataclass(frozen=True)
@@ -54,20 +57,26 @@ class CascadeConfig:
         return "cascade_" + title_of(self.guidance, self.solver, self.seed, self.cond, told, more)
 
 
-def of_last(words: Sequence[str]) -> list[str]:
-    """The words with the folder of the last stage as ``home=``; ValueError if a stage is no run."""
+def of_last(words: Sequence[str], command: str) -> list[str]:
+    """The words with the folder of the last stage as ``home=``; ValueError if a stage is no run.
+
+    Args:
+        words: One of which is ``cascade=[...]``.
+        command: For messages: "sample".
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    example = f"flowguide {command} {_EXAMPLE}"
     word = [word for word in words if word.startswith("cascade=")][-1]
     try:
         stages = OverridesParser.create().parse_override(word).value()
     except HydraException:
-        raise ValueError(f"{word} is no list of runs, for example: {_EXAMPLE}") from None
+        raise ValueError(f"{word} is no list of runs, for example: {example}") from None
     runs = [stage.get("run") if isinstance(stage, dict) else stage for stage in stages if isinstance(stages, list)]
     if not runs or not all(str(run or "") for run in runs):
-        raise ValueError(f"{word} is no list of runs, for example: {_EXAMPLE}")
-    (*_, home) = [of_run([f"run={run}"], _EXAMPLE)[-1] for run in runs]
+        raise ValueError(f"{word} is no list of runs, for example: {example}")
+    (*_, home) = [of_run([f"run={run}"], example)[-1] for run in runs]
     return [*words, home]
 
 
