@@ -1,5 +1,6 @@
 """``flowguide sample cascade=[...]``, from the recipes to the pictures; and a stage by itself."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,37 @@ def test_a_cascade_and_its_mistakes(stages: Run) -> None:
     assert "cond must be a label from 0 to 2" in mistake("[runs/base,runs/sr]", "cond=7")
 
 
+@pytest.mark.slow
+def test_a_cascade_is_evaluated(stages: Run) -> None:
+    """As a run is, in a folder of its own."""
+    both = "cascade=[runs/base,runs/sr]"
+    ended = stages("evaluate", both, "--smoke", "guidance.w=[1,2]", "augmentation=0.2")
+    assert ended.code == 0, ended
+    assert "cascade: runs/base > runs/sr, with noise of the level 0.2 between." in ended.out
+    assert "tables: runs/sr/evaluation/cascade/quality.csv and .json" in ended.out
+    *rows, real = csv.DictReader(Path("runs/sr/evaluation/cascade/quality.csv").read_text().splitlines())
+    assert [(row["rule"], row["w"], row["cascade"], row["augmentation"]) for row in rows] == [
+        ("cfg", "1.0", "runs/base > runs/sr", "0.2"),
+        ("cfg", "2.0", "runs/base > runs/sr", "0.2"),
+    ]
+    assert (real["rule"], real["cascade"]) == ("real data", "")
+    one = "cascade=[{run: runs/base, guidance: {name: cfg, w: 1.5}}, runs/sr]"
+    ended = stages("evaluate", one, "--smoke", "~guidance", "out=runs/elsewhere")
+    assert ended.code == 0, ended
+    assert "cascade: runs/base cfg 1.5 > runs/sr, with noise of the level 0.1 between." in ended.out
+    assert not Path("runs/sr/evaluation/quality.csv").exists()
+
+    def mistake(*words: str) -> str:
+        return stages("evaluate", *words, "--smoke").sentence
+
+    assert "for example: flowguide evaluate cascade=[runs/glyphs16_base,runs/glyphs64_sr]" in mistake("cascade=runs/sr")
+    assert "a cascade has two stages or more" in mistake("cascade=[runs/sr]")
+    assert "did you mean 'augmentation'" in mistake(both, "augmentatoin=3")
+    assert "is more than was trained with" in mistake(both, "augmentation=0.9")
+    each = "cascade=[{run: runs/base, guidance: null}, {run: runs/sr, guidance: null}]"
+    assert "none is left for guidance.w" in mistake(each, "guidance.w=2")
+
+
 LETTERS = ["data.count=16", "data.test_count=8", "data.letters=AB"]
 TINY = ["network=unet", "network.width=8", "network.multipliers=[1,2]", "network.blocks=1", "network.head_width=8"]
 TINY += ["network.attention=[1]", "training.steps=2", "training.batch_size=4", "training.log=none", "device=cpu"]
@@ -90,8 +122,11 @@ def test_a_captioned_cascade(captioned: Run) -> None:
 
     assert "runs/base: this model is told captions" in mistake(both, "cond=3")
     assert "runs/base: cond lists 2 captions for num=4" in mistake(both, "cond=[a,b]")
-    ended = captioned("evaluate", "runs/sr", "--smoke", "guidance.w=[1]")
+    ended = captioned("evaluate", both, "--smoke", "guidance.w=[1]")
     assert ended.code == 0, ended
+    (row, _) = csv.DictReader(Path("runs/sr/evaluation/cascade/quality.csv").read_text().splitlines())
+    assert row["cascade"] == "runs/base > runs/sr"
+    assert 0 <= float(row["label_accuracy"]) <= 1
 
 
 def test_a_stage_that_is_told_attributes(run: Run) -> None:
