@@ -21,7 +21,7 @@ class Drawn(NamedTuple):
     num_classes: int | None
 
 
-def drawn_conditions(config: TrainConfig, num_classes: int | None, num: int) -> Drawn:
+def drawn_conditions(config: TrainConfig, num_classes: int | None, num: int, told: bool = True) -> Drawn:
     """The conditions of ``num`` samples: all classes in turn, or those of the held-out samples in turn.
 
     The second is of models that are told something else than labels, captions say; the labels are then those of the
@@ -31,6 +31,8 @@ def drawn_conditions(config: TrainConfig, num_classes: int | None, num: int) -> 
         config: Of the run.
         num_classes: Of the field that is sampled; None if it takes no labels.
         num: How many.
+        told: Whether the field takes conditions at all.
     """
-    told = in_turn([Asking(build_conditioner(config), config.data)], [num_classes], num)
-    return Drawn(told.conditions[0], told.labels, told.num_classes)
+    asking = Asking(build_conditioner(config), config.data) if told else None
+    (conditions,), labels, num_classes = in_turn([asking], [num_classes], num)
+    return Drawn(conditions, labels, num_classes)

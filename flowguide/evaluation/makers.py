@@ -114,7 +114,7 @@ class OfRun(Maker):
 
     def told(self, num: int) -> InTurn:
         of = self.build(next(iter(self.weights.values())))
-        conditions, labels, num_classes = drawn_conditions(self.config, of.num_classes, num)
+        conditions, labels, num_classes = drawn_conditions(self.config, of.num_classes, num, of.takes_conditions)
         return InTurn([conditions], labels, num_classes)
 
     def drawing(self, seed: int, index: Tensor, told: InTurn) -> Drawing:

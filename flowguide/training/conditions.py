@@ -70,7 +70,10 @@ def in_turn(askings: Sequence[Asking | None], classes: Sequence[int | None], num
         if asking is not None and known is None and asking.conditioner.of_samples
     ]
     if not tellers:
-        conditions = [None if known is None else torch.arange(num) % known for known in classes]
+        conditions = [
+            torch.arange(num) % known if known is not None else None if asking is None else asking(None, num, None)
+            for asking, known in zip(askings, classes, strict=True)
+        ]
         num_classes = next((known for known in classes if known is not None), None)
         return InTurn(conditions, None if num_classes is None else torch.arange(num) % num_classes, num_classes)
     test = tellers[-1].dataset("test")

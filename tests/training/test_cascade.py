@@ -202,6 +202,15 @@ def test_by_itself_a_stage_is_shown_held_out_images_of_its_labels(run: Callable[
     torch.testing.assert_close(drawn, again, rtol=1e-3, atol=1e-3)
 
 
+def test_a_model_that_was_never_told_captions_is_asked_for_none(run: Callable[[str], str]) -> None:
+    RECIPES["never_told"] = RECIPES["told_sr"] | {"objective": {"name": "cfm", "label_dropout": 1.0}}
+    field = training.load_generative(run("never_told"), device="cpu")
+    assert field.conditions(None, 3) is None
+    assert training.cascade_conditions(stages(run, "told", "never_told"), None, 3)[1] is None
+    solver = fg.solvers.build("euler", steps=2)
+    assert training.samples(field.config, field, 3, field.conditions(None, 3), solver).isfinite().all()
+
+
 @pytest.mark.parametrize("name", ["told_sr", "tokens", "attributes"])
 def test_by_itself_a_stage_is_shown_held_out_images_of_its_captions(run: Callable[[str], str], name: str) -> None:
     """Told what a held-out sample is told, it is shown that one, or another that is told the same."""
