@@ -17,7 +17,9 @@ from .bits import bits_of
 from .checks import check_bits, check_needs, check_reference
 from .config import EvaluateConfig
 from .kept import Kept, Row
-from .makers import maker_of, weighted
+from .makers import Maker, weighted
+from .of_cascade import OfCascade
+from .of_run import OfRun
 from .sweep import sweep
 from .tables import REAL
 from .view import Views
@@ -50,7 +52,7 @@ def evaluate(
 
 def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, ranks: Ranks, views: Views) -> list[Row]:
     measures = {name: metrics.build(name) for name in config.metrics}
-    maker = maker_of(config)
+    maker: Maker = OfRun(config) if config.cascade is None else OfCascade(config)
     weights = maker.weights
     for w in weights.values():  # all of them now, for whatever is wrong to be said
         maker.build(w)

@@ -12,7 +12,7 @@ from tiny_stages import trained
 
 from flowguide import training
 from flowguide.evaluation import EvaluateConfig, evaluate
-from flowguide.evaluation.makers import OfCascade
+from flowguide.evaluation.of_cascade import OfCascade
 from flowguide.evaluation.sweep import sweep
 
 EULER = {"name": "euler", "steps": 2}
