@@ -5,9 +5,10 @@
 Rows are the cascade at every level of noise between the stages and every guidance weight of the second; the images of
 the first stage enlarged bicubically; held-out images, reduced, through the second stage, which is as good as a cascade
 can get; the direct model; held-out images, as many; and the same reduced and enlarged bicubically. All are measured at
-the large size, in the features of flowguide's own classifier. Every finished row is kept in points.json. What training
-cost is counted, not timed: three evaluations of the network per sample and step. Settings:
-recipes/analysis/cascade.yaml. Writes cascade.png, .pdf, .csv and .json into RUN/analysis.
+the large size, in the features of flowguide's own classifier. The cascade and the direct model are measured by
+'flowguide evaluate', whose points are in RUN/evaluation/cascade; other rows are kept in points.json. What training cost
+is counted, not timed: three evaluations of the network per sample and step. Settings: recipes/analysis/cascade.yaml.
+Writes cascade.png, .pdf, .csv and .json into RUN/analysis.
 """
 
 import json
@@ -25,10 +26,9 @@ from tqdm import tqdm
 from flowguide import drawing, metrics
 from flowguide.cli import script
 from flowguide.digest import digest_of, digest_of_tensors
-from flowguide.evaluation import REAL, reference_of, write_csv
-from flowguide.evaluation import features as all_features
+from flowguide.evaluation import REAL, Row, Views, evaluate, write_csv
 from flowguide.evaluation.evaluate import measure_all
-from flowguide.evaluation.kept import Kept, Row
+from flowguide.evaluation.kept import Kept
 from flowguide.options import check_options
 
 
@@ -37,22 +37,25 @@ def cascade(settings: dict[str, Any], folder: Path) -> list[Row]:
     config = Config(**check_options("the script", Config, (), settings))
     drawn = Drawn(config)
     measures = {name: metrics.build(name) for name in config.metrics}
-    node = drawn.stages[1].plain.config.data
-    features = all_features.build("classifier", all_features.Setting.of(node, config.classifier, config.device))
-    real = reference_of(features)
-    staged = [digest_of_tensors(stage.plain.state_dict()) for stage in drawn.stages]
-    direct = drawn.direct and [digest_of_tensors(drawn.direct.state_dict())]
+    node, views = drawn.stages[1].plain.config.data, Views()
+    rows, said = [], set()
+    for about, asked in drawn.evaluations():
+        *points, _ = evaluate(asked, Path(asked.out), views=views)
+        of = ("w", "seed", "num", *config.metrics)
+        rows += [{**about, **{name: point[name] for name in of}} for point in points]
+    view = views(node, {"name": "classifier"}, config.classifier, config.device, True)
+    features, real = view.features, view.real
     known = {
         "features": features.digest,
+        "stages": [digest_of_tensors(stage.plain.state_dict()) for stage in drawn.stages],
         **{name: settings[name] for name in ("first_guidance", "solver", "metrics", "num")},
     }
     kept = Kept(folder / "points.json")
-    rows, said = [], set()
     for (about, draw), seed in tqdm(list(product(drawn.rows(), config.seeds)), desc="measuring", unit="row"):
-        key = digest_of([known, direct if about["what"] == DIRECT else staged, about, seed])
+        key = digest_of([known, about, seed])
         if key not in kept:
-            samples = draw(config.num, seed)
-            kept[key] = measure_all(measures, features.see(samples, drawn.labels(config.num)), real.train, said)
+            seen = features.see(draw(config.num, seed), drawn.told(config.num).labels)
+            kept[key] = measure_all(measures, seen, real.train, said)
         rows.append({**about, "seed": seed, "num": config.num, **kept[key]})
     held_out = measure_all(measures, real.test, real.train, said)
     rows.append({"what": REAL, "augmentation": None, "w": None, "seed": None, "num": len(real.test), **held_out})

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 import torch
@@ -10,8 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from flowguide import data, guidance, networks, solvers, training
-from flowguide.evaluation.kept import Row
-from flowguide.randomness import derive
+from flowguide.evaluation import EvaluateConfig, Row
 
 AS_MANY = "real data, as many"
 BICUBIC, REDUCED = "bicubic of the first stage", "bicubic of real, reduced"
@@ -52,45 +50,55 @@ class Config:
 
 
 class Drawn:
-    """What rows are made of: the stages, the direct model and held-out images."""
+    """What rows are made of that no evaluation draws: the stages, the direct model and held-out images."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        nodes = [{"run": config.first, "guidance": config.first_guidance}, config.run]
-        self.stages = training.load_stages(nodes, None, config.solver, None, config.ema, config.device)
+        self.stages = training.load_stages(self.nodes, None, config.solver, None, config.ema, config.device)
         self.direct = config.direct and training.load_generative(config.direct, config.ema, config.device)
         if self.direct:
             shapes = [each.config.shape for each in (self.direct, self.stages[1].plain)]
             if list(shapes[0]) != list(shapes[1]):
                 raise ValueError(f"the direct model makes samples of shape {shapes[0]}, and the cascade of {shapes[1]}")
         self.test = training.build_dataset(self.stages[1].plain.config, "test")
-        self.classes = self.stages[0].num_classes
         self.device = next(self.stages[0].plain.parameters()).device
         self.options = {"batch_size": config.batch_size}
         self.made: dict[tuple[int, int], Tensor] = {}
+        self.asked: dict[int, training.InTurn] = {}
 
-    def labels(self, num: int) -> Tensor | None:
-        return None if self.classes is None else torch.arange(num) % self.classes
+    @property
+    def nodes(self) -> list[Any]:
+        """The stages, the second without guidance of its own."""
+        return [{"run": self.config.first, "guidance": self.config.first_guidance}, self.config.run]
+
+    def told(self, num: int) -> training.InTurn:
+        """What so many samples are asked to be, of either stage: of all classes in turn, or as held-out ones are."""
+        if num not in self.asked:
+            askings, classes = zip(*((stage.asking, stage.num_classes) for stage in self.stages), strict=True)
+            self.asked[num] = training.in_turn(askings, classes, num)
+        return self.asked[num]
 
     def first(self, num: int, seed: int) -> Tensor:
         """What the first stage makes; kept, since many rows begin with it."""
         if (num, seed) not in self.made:
-            self.made[num, seed] = self.stages[0].samples(num, self.labels(num), seed, **self.options)
+            self.made[num, seed] = self.stages[0].samples(num, self.told(num).conditions[0], seed, **self.options)
         return self.made[num, seed]
 
     def second(self, images: Tensor, w: float, level: float, seed: int) -> Tensor:
         """Small images through the second stage; with the seeds of a cascade."""
+        num = len(images)
         stage = replace(self.stages[1], guidance={"name": "cfg", "w": w}, augmentation=level)
-        return stage.samples(len(images), self.labels(len(images)), derive(seed, 1), images, **self.options)
+        return stage.samples(num, self.told(num).conditions[1], training.seed_of(seed, 1), images, **self.options)
 
     def real(self, num: int) -> Tensor:
-        """Held-out images, of every class in turn."""
+        """Held-out images: those that samples are asked to be as, or of every class in turn."""
         index = torch.arange(num)
-        if self.classes is not None:
-            members = [(self.test.labels == label).nonzero()[:, 0] for label in range(self.classes)]
-            index = torch.stack(
-                [members[i % self.classes][i // self.classes % len(members[i % self.classes])] for i in index]
-            )
+        classes = self.told(num).num_classes
+        if any(stage.asking and stage.asking.conditioner.of_samples for stage in self.stages):
+            index = index % len(self.test)
+        elif classes is not None:
+            members = [(self.test.labels == label).nonzero()[:, 0] for label in range(classes)]
+            index = torch.stack([members[i % classes][i // classes % len(members[i % classes])] for i in index])
         return self.test[index].to(self.device)
 
     def small(self, num: int) -> Tensor:
@@ -105,23 +113,38 @@ class Drawn:
         """What the direct model makes."""
         rule = guidance.build("cfg", self.direct, w=w)
         solver = solvers.registry.build_from(self.config.solver)
-        return training.samples(self.direct.config, rule, num, self.labels(num), solver, seed, **self.options)
+        cond = self.direct.conditions(None, num)
+        return training.samples(self.direct.config, rule, num, cond, solver, seed, **self.options)
 
     def rows(self) -> list[tuple[Row, Callable[[int, int], Tensor]]]:
-        """What each row is, and what draws so many of its samples with a seed."""
-        rows = []
-        for level, w in product(self.config.augmentation, self.config.w):
-            about = {"what": CASCADE, "augmentation": level, "w": w}
-            rows.append((about, lambda num, seed, w=w, level=level: self.second(self.first(num, seed), w, level, seed)))
-        rows.append(({"what": BICUBIC}, lambda num, seed: self.enlarged(self.first(num, seed))))
-        rows.append(({"what": AS_MANY}, lambda num, seed: self.real(num)))
-        rows.append(({"what": REDUCED}, lambda num, seed: self.enlarged(self.small(num))))
+        """What each row is that no evaluation measures, and what draws so many of its samples with a seed."""
+        rows = [
+            ({"what": BICUBIC}, lambda num, seed: self.enlarged(self.first(num, seed))),
+            ({"what": AS_MANY}, lambda num, seed: self.real(num)),
+            ({"what": REDUCED}, lambda num, seed: self.enlarged(self.small(num))),
+        ]
         for w in self.config.w:
             about = {"what": UPPER, "augmentation": 0.0, "w": w}
             rows.append((about, lambda num, seed, w=w: self.second(self.small(num), w, 0.0, seed)))
-            if self.direct:
-                rows.append(({"what": DIRECT, "w": w}, lambda num, seed, w=w: self.at_once(num, w, seed)))
         return [({"augmentation": None, "w": None, **about}, draw) for about, draw in rows]
+
+    def evaluations(self) -> list[tuple[Row, EvaluateConfig]]:
+        """What 'flowguide evaluate' measures at every weight: the cascade at every level of noise, the direct model."""
+        config = self.config
+        names = ("solver", "metrics", "classifier", "num", "seeds", "batch_size", "device", "ema")
+        settings = {name: getattr(config, name) for name in names}
+        settings["guidance"] = {"name": "cfg", "w": list(config.w)}
+        settings["out"] = f"{config.home}/evaluation/cascade"
+        cascade = {**settings, "cascade": self.nodes, "run": config.home, "home": config.home}
+        found = [
+            ({"what": CASCADE, "augmentation": level}, EvaluateConfig.of({**cascade, "augmentation": level}))
+            for level in config.augmentation
+        ]
+        if self.direct:
+            direct = {**settings, "run": config.direct, "home": config.direct}
+            direct["reference"] = self.stages[1].plain.config.data
+            found.append(({"what": DIRECT, "augmentation": None}, EvaluateConfig.of(direct)))
+        return found
 
     def costs(self) -> dict[str, float]:
         """Operations that training took, and those of one evaluation for one sample, by model."""

@@ -159,10 +159,7 @@ def _needs(model: Field) -> tuple[str, str]:
     network = model.network
     null = network.conditioning.null(1) if network.extra_channels and model.told == "sometimes" else model.null(1)
     images = isinstance(model, LatentField) or len(model.shape) == 3
-    labelled = network.null(1) is not None or network.needs_condition
-    if network.extra_channels:
-        labelled = network.labels is not None
-    if not (images and labelled):
+    if not (images and network.is_told):
         measuring = " features=identity 'metrics=[sliced_wasserstein,mmd]'"
     else:
         measuring = " 'metrics=[frechet_distance,inception_score]'" if model.told == "never" else ""

@@ -33,6 +33,7 @@ choose a component       data= path= network= objective=     (see: flowguide lis
 which data               data=glyphs data.size=32 data=image_folder data.folder=photos data.size=64
 set its options          network.width=64 objective.label_dropout=0.2 path.beta_max=10
 what it is told          conditioner=text conditioner.encoder=FOLDER (captions), conditioner=attributes; default: labels
+  and a small image      conditioner=low_resolution conditioner.size=16 conditioner.beside=text   (see: docs/cascade.md)
 which times, which pairs objective.time=logit_normal objective.coupling=conditional_ot
 how to weigh the times   objective=dsm objective.weighting=min_snr
 from data to data        source=eight_gaussians              (what the flow starts from; default: noise)
@@ -81,6 +82,7 @@ of a run of captions     'cond=a red letter B in serif'; default: those of held-
 of one of attributes     'cond={{character: B, colour: red}}'
 a cascade, in RUN's place cascade=[runs/base,runs/sr] augmentation=0.1; or of each run what is its own:
                          'cascade=[{{run: runs/base, guidance: {{name: cfg, w: 2}}}}, {{run: runs/sr, guidance: null}}]'
+                         cond is told to each stage in its own way: a label to one, say, and a caption to another
 randomness               seed=0: sample i of a seed is the same in every batch
 which weights            ema=true, false (those of the last step), or the width of another average: ema=0.05
 the rest                 out=folder batch_size=256 device=cuda imports=[my_module]
@@ -107,6 +109,9 @@ w as a shape in time     guidance=schedule guidance.shape=cosine guidance.rule=c
 metrics                  metrics=[frechet_distance,precision,recall,memorisation]   (see: flowguide list metrics)
 features                 features=identity (points), inception (the FID of the literature), dinov2; see: list features
 real data                'reference={{name: image_folder, folder: photos, size: 32}}'; default: the run's training data
+a cascade, in RUN's place cascade=[runs/base,runs/sr] augmentation=0.1: the weights are those of the stages that say
+                         nothing of their own guidance; the data, of the last run; tables in RUN/evaluation/cascade
+                         'cascade=[{{run: runs/base, guidance: {{name: cfg, w: 1.5}}}}, runs/sr]'
 which weights            ema=true, false (those of the last step), or the width of another average: ema=0.05
 the rest                 out=folder batch_size=256 device=cuda imports=[my_module]
 try it on a CPU          --smoke       (a few samples, and a classifier of two steps)

@@ -154,15 +154,18 @@ def _sample(words: Sequence[str]) -> None:
     from . import cascades, commands
 
     if any(word.startswith("cascade=") for word in words):
-        launch(cascades.sample, "base/cascade", cascades.of_last(words))
+        launch(cascades.sample, "base/cascade", cascades.of_last(words, "sample"))
         return
     launch(commands.sample, "base/sample", of_run(words, "flowguide sample runs/digits"))
 
 
 def _evaluate(words: Sequence[str]) -> None:
-    from . import commands
+    from . import cascades, commands
 
     words = ["smoke=evaluate" if word == "--smoke" else word for word in words]
+    if any(word.startswith("cascade=") for word in words):
+        launch(commands.evaluate, "base/evaluate_cascade", cascades.of_last(words, "evaluate"))
+        return
     launch(commands.evaluate, "base/evaluate", of_run(words, "flowguide evaluate runs/digits"))
 
 

@@ -94,16 +94,19 @@ class Attributes(Conditioner):
             width += len(dataset.attributes[name].names)
         return Layout({name: dataset.attributes[name].names for name in chosen}, begins, width)
 
+    def held_out(self, rows: Tensor, asked: Asked) -> Tensor:
+        layout, test = self.layout(asked.dataset("train")), asked.dataset("test")
+        wanted = []
+        for row in rows.tolist():
+            of = {name: test.attributes[name] for name in layout.names if name in test.attributes}
+            wanted.append({name: each.names[each.values[row]] for name, each in of.items()})
+        return torch.stack([self._row(each, layout) for each in wanted])
+
     def ask(self, given: Any, asked: Asked) -> Tensor:
-        layout = self.layout(asked.dataset("train"))
         if given is None:
-            test = asked.dataset("test").attributes
-            several = [
-                {name: names[test[name].values[row % len(test[name].values)]] for name, names in layout.names.items()}
-                for row in range(asked.num)
-            ]
-        else:
-            several = one_for_each(given, asked.num, "groups of attributes")
+            return self.held_out(torch.arange(asked.num) % len(asked.dataset("test")), asked)
+        layout = self.layout(asked.dataset("train"))
+        several = one_for_each(given, asked.num, "groups of attributes")
         return torch.stack([self._row(each, layout) for each in several])
 
     def _row(self, wanted: Any, layout: Layout) -> Tensor:

@@ -66,6 +66,22 @@ class Conditioner(ABC):
         """The condition that means "none given", one row; None if it is the network's own."""
         return None
 
+    def held_out(self, rows: Tensor, asked: Asked) -> Tensor | None:
+        """What samples of the test split are told of themselves, as conditions; by default what training would tell.
+
+        Nothing of it is left to chance: of what training leaves out now and then, all is told.
+
+        Args:
+            rows: Which of them, shape (B,), int64.
+            asked: Of what.
+        Returns:
+            Shape (B, ...), on the CPU; None if they are told nothing.
+        """
+        prepared, tell = self.prepare(asked.dataset("test"))
+        data, labels = prepared.batch(rows)
+        told = tell(data, labels, torch.Generator(data.device).manual_seed(0))
+        return None if told is None else told.cpu()
+
     def ask(self, given: Any, asked: Asked) -> Tensor | None:
         """What a user asks for, in a user's words, as conditions; by default labels, by number or by name.
 

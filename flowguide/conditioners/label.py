@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..data import Samples
-from .base import Conditioner, Tell, conditioners
+from .base import Asked, Conditioner, Tell, conditioners
 
 
 @conditioners.register("label")
@@ -13,6 +13,10 @@ class Label(Conditioner):
 
     def prepare(self, dataset: Samples) -> tuple[Samples, Tell]:
         return dataset, _label
+
+    def held_out(self, rows: Tensor, asked: Asked) -> Tensor | None:
+        labels = asked.dataset("test").labels  # of which no sample need be read
+        return None if labels is None else labels.cpu()[rows]
 
 
 def _label(data: Tensor, labels: Tensor | None, generator: torch.Generator) -> Tensor | None:

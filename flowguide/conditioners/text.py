@@ -94,16 +94,25 @@ class Text(Conditioner):
     def null(self) -> Tensor:
         return self.embed([""], "cpu")[0] if self._null is None else self._null
 
+    def held_out(self, rows: Tensor, asked: Asked) -> Tensor:
+        test = asked.dataset("test")
+        if test.captions is None:
+            raise ValueError(f"conditioner=text tells captions, and {test.name} has none")
+        return self._of([test.captions[row] for row in rows.tolist()])
+
     def ask(self, given: Any, asked: Asked) -> Tensor:
         if given is None:
-            test = asked.dataset("test").captions
-            given = [test[row % len(test)] for row in range(asked.num)]
+            return self.held_out(torch.arange(asked.num) % len(asked.dataset("test")), asked)
         captions = one_for_each(given, asked.num, "captions")
         for caption in captions:
             if not isinstance(caption, str):
                 raise ValueError(
                     f"this model is told captions: cond='a red letter B', or a list of them, not {caption!r}"
                 )
+        return self._of(captions)
+
+    def _of(self, captions: Sequence[str]) -> Tensor:
+        """Conditions of captions, some of them more than once, on the CPU."""
         unique = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
         return self.embed(list(unique), "cpu")[[unique[caption] for caption in captions]]
 

@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from ..training import Asking, TrainConfig, build_conditioner
+from ..training import Asking, TrainConfig, build_conditioner, in_turn
 
 
 class Drawn(NamedTuple):
@@ -22,7 +21,7 @@ class Drawn(NamedTuple):
     num_classes: int | None
 
 
-def drawn_conditions(config: TrainConfig, num_classes: int | None, num: int) -> Drawn:
+def drawn_conditions(config: TrainConfig, num_classes: int | None, num: int, told: bool = True) -> Drawn:
     """The conditions of ``num`` samples: all classes in turn, or those of the held-out samples in turn.
 
     The second is of models that are told something else than labels, captions say; the labels are then those of the
@@ -32,12 +31,8 @@ def drawn_conditions(config: TrainConfig, num_classes: int | None, num: int) -> 
         config: Of the run.
         num_classes: Of the field that is sampled; None if it takes no labels.
         num: How many.
+        told: Whether the field takes conditions at all.
     """
-    conditioner = build_conditioner(config)
-    if num_classes is not None or not conditioner.of_samples:
-        labels = None if num_classes is None else torch.arange(num) % num_classes
-        return Drawn(labels, labels, num_classes)
-    asking = Asking(conditioner, config.data)
-    test = asking.dataset("test")
-    labels = None if test.labels is None else test.labels[torch.arange(num) % len(test)]
-    return Drawn(asking(None, num, None), labels, test.num_classes)
+    asking = Asking(build_conditioner(config), config.data) if told else None
+    (conditions,), labels, num_classes = in_turn([asking], [num_classes], num)
+    return Drawn(conditions, labels, num_classes)

@@ -15,7 +15,7 @@ class EvaluateConfig:
     """What ``recipes/base/evaluate.yaml`` may say, resolved.
 
     Attributes:
-        run, home: The run folder or checkpoint file, and the run's folder.
+        run, home: The run folder or checkpoint file, and the run's folder; of a cascade, the last run's folder.
         out: Where the tables go.
         guidance: Node of a guidance rule, with ``w`` a number, a schedule's node, a list of them, or None; None, or a
             node that says nothing, for the conditional field as it is.
@@ -30,6 +30,9 @@ class EvaluateConfig:
         batch_size: Samples per evaluation of the network.
         temperature: Factor on the noise that samples start from.
         device, ema, imports: Where, with which weights (see :func:`flowguide.load`), with whose components.
+        cascade: Stages whose samples are measured in place of the run's (:func:`flowguide.training.load_stages`).
+            Guidance, solver and augmentation are those of the stages that say nothing of their own.
+        augmentation: Of the images between the stages of a cascade; None for 0.1, or less if trained with less.
     """
 
     run: str
@@ -49,6 +52,8 @@ class EvaluateConfig:
     device: str = "auto"
     ema: bool | float = True
     imports: Sequence[str] = ()
+    cascade: Sequence[Any] | None = None
+    augmentation: float | None = None
 
     def __post_init__(self) -> None:
         if self.num is not None and self.num < 2:

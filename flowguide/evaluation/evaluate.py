@@ -1,35 +1,27 @@
-"""Samples of a run at several guidance weights and seeds, measured against the real data."""
+"""Samples of a run, or of a cascade, at several guidance weights and seeds, measured against the real data."""
 
 import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from .. import guidance, metrics, solvers
-from ..digest import digest_of, digest_of_module
-from ..fields import Field
+from .. import metrics
+from ..digest import digest_of
 from ..metrics import Seen
-from ..training import (
-    Ranks,
-    joined,
-    load_generative,
-    pixel_data,
-    some_samples,
-    with_models,
-)
+from ..training import Ranks, joined, pixel_data
 from .bits import bits_of
 from .checks import check_bits, check_needs, check_reference
-from .conditions import drawn_conditions
 from .config import EvaluateConfig
 from .kept import Kept, Row
+from .makers import Maker, weighted
+from .of_cascade import OfCascade
+from .of_run import OfRun
 from .sweep import sweep
-from .tables import REAL, UNGUIDED, label_of
+from .tables import REAL
 from .view import Views
 
 log = logging.getLogger(__name__)
@@ -38,7 +30,7 @@ log = logging.getLogger(__name__)
 def evaluate(
     config: EvaluateConfig, out: Path, show: bool = True, rule: str | None = None, views: Views | None = None
 ) -> list[Row]:
-    """Measure a run at every guidance weight for every seed.
+    """Measure a run, or a cascade of runs, at every guidance weight for every seed.
 
     Every finished point is kept in ``out/points.json`` and not computed again. Under ``torchrun`` each process draws
     its share of the samples, and all of them return the same rows.
@@ -59,28 +51,22 @@ def evaluate(
 
 
 def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, ranks: Ranks, views: Views) -> list[Row]:
-    solver = solvers.registry.build_from(config.solver)
     measures = {name: metrics.build(name) for name in config.metrics}
-    model = load_generative(config.run, config.ema, config.device)
-    node = with_models(config.rule, model, config.ema)
-    weights = config.swept
-
-    def build(w: Any) -> Field:
-        return model if node is None else guidance.registry.build_from(_weighted(node, w), model)
-
-    rules = [build(w) for w in weights.values()]  # all of them now, for whatever is wrong to be said
-    one = rules[0]
-    pixels, shape = pixel_data(model.config)
+    maker: Maker = OfRun(config) if config.cascade is None else OfCascade(config)
+    weights = maker.weights
+    for w in weights.values():  # all of them now, for whatever is wrong to be said
+        maker.build(w)
+    pixels, shape = pixel_data(maker.config)
     view = views(config.reference or pixels, config.features, config.classifier, config.device, show)
     num = config.num or len(view.setting.test)
-    conds, labels, num_classes = drawn_conditions(model.config, one.num_classes, num)
-    check_reference(view.setting.train, shape, num_classes, config.run)
+    told = maker.told(num)
+    labels, num_classes = told.labels, told.num_classes
+    check_reference(view.setting.train, shape, num_classes, maker.name)
     features = view.features
     check_needs(measures, features, config.features["name"], num_classes)
-    check_bits(measures, view.setting.test, model.config)
+    check_bits(measures, view.setting.test, maker.config)
     real = view.real
 
-    drawn = {"solver": label_of(config.solver), "temperature": config.temperature}
     compared = {
         "features": real.caption,
         "resize": features.resize,
@@ -88,11 +74,12 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
         "reference_num": len(real.train),
     }
     settings = {
-        "rule": digest_of_module(one),  # the weights of all models that it is made of, and what it has observed
+        "rule": maker.digest,
         "features": features.digest,
         "reference": real.digest,
         **{name: asdict(config)[name] for name in ("solver", "metrics", "batch_size", "temperature")},
-        "columns": [*drawn, *compared, "errors"],
+        "columns": [*maker.about, *compared, "errors"],
+        **maker.key,
     }
     ranks.wait()  # for none to read while another one writes
     kept = Kept(out / "points.json", writes=ranks.first)
@@ -100,7 +87,7 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     said: set[str] = set()
     keys = {
         (w, seed): digest_of(
-            {**settings, "guidance": _weighted(config.rule, weights[w]), "w": w, "seed": seed, "num": num}
+            {**settings, "guidance": weighted(config.rule, weights[w]), "w": w, "seed": seed, "num": num}
         )
         for w in weights
         for seed in config.seeds
@@ -108,25 +95,26 @@ def _evaluate(config: EvaluateConfig, out: Path, show: bool, rule: str | None, r
     missing = {seed: {w: weights[w] for w in weights if keys[w, seed] not in kept} for seed in config.seeds}
     share = ranks.share(num)
     index = torch.arange(share.start, share.stop)
-    cond = None if conds is None else conds[share.start : share.stop]
     total = len(share) * sum(map(len, missing.values()))
     with tqdm(total=total, desc="evaluating", unit="sample", disable=not show or not total) as bar:
         for seed, wanted in missing.items():
-            draw = partial(some_samples, model.config, solver=solver, seed=seed, temperature=config.temperature)
-            for w, swept in sweep(wanted, build, draw, index, cond, config.batch_size, bar.update):
+            if not wanted:
+                continue
+            draw, spent = maker.drawing(seed, index, told)
+            for w, swept in sweep(wanted, maker.build, draw, index, config.batch_size, bar.update):
                 seen = features.see(ranks.gathered(swept.samples, num), labels)
                 if any("bits" in measure.needs for measure in measures.values()):
                     options = {"batch_size": config.batch_size, "ranks": ranks}
-                    bits = bits_of(build(weights[w]), view.setting.test, labels is not None, **options)
+                    bits = bits_of(maker.build(weights[w]), view.setting.test, labels is not None, **options)
                     seen = replace(seen, bits=bits.to(features.device))
                 kept[keys[w, seed]] = {
-                    "rule": config.rule["name"] if config.rule else UNGUIDED,
+                    "rule": maker.rule,
                     "w": w,
                     "seed": seed,
                     "num": num,
                     **measure_all(measures, seen, real.train, said),
-                    **drawn,
-                    "evaluations": swept.evaluations,
+                    **maker.about,
+                    "evaluations": spent + swept.evaluations,
                     **compared,
                 }
     rows = [{**kept[key], **({} if rule is None else {"rule": rule})} for key in keys.values()]
@@ -158,8 +146,3 @@ def measure_all(
             log.warning("%s", sentence)
             said.add(sentence)
     return measured
-
-
-def _weighted(node: Mapping[str, Any] | None, w: Any) -> Mapping[str, Any] | None:
-    """The node of one weight."""
-    return node if w is None else {**node, "w": w}

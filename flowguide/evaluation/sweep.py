@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..fields import Field
 from .counted import Evaluations
 
 Name = TypeVar("Name", bound=Hashable)
-Build = Callable[[Any], Field]
-Draw = Callable[[Field, Tensor, Tensor | None], Tensor]
+Build = Callable[[Any], nn.Module]
+Draw = Callable[[Any, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,6 @@ def sweep(
     build: Build,
     draw: Draw,
     index: Tensor,
-    cond: Tensor | None,
     batch_size: int,
     advance: Callable[[int], Any] = lambda count: None,
 ) -> Iterator[tuple[Name, Swept]]:
@@ -47,17 +45,16 @@ def sweep(
 
     Args:
         weights: By their names: numbers, or whatever ``build`` takes for one.
-        build: Makes the rule of a weight, or of a tensor of weights, one per sample.
-        draw: Draws the samples with the given numbers, (B,), and conditions, of a rule.
+        build: Makes the rule of a weight, or of a tensor of weights, one per sample; or a module that holds several.
+        draw: Draws the samples with the given numbers, (B,), of what was built.
         index: Numbers of the samples that are wanted of every weight, shape (N,).
-        cond: Their conditions, one per sample, or None.
         batch_size: Samples per evaluation of the field.
         advance: Called with the number of samples drawn, after every batch.
     """
     count = len(index)
     for names in groups(weights, build):
         if not count:  # of a process that has no share
-            yield from ((name, Swept(draw(build(weights[name]), index, cond), 0.0)) for name in names)
+            yield from ((name, Swept(draw(build(weights[name]), index), 0.0)) for name in names)
             continue
         parts: list[Tensor] = []
         spent, done = torch.zeros(len(names) * count), 0
@@ -70,7 +67,7 @@ def sweep(
                 w = torch.tensor([float(weights[names[k]]) for k in of.tolist()])
             rule = build(w)
             with Evaluations(rule) as evaluations:
-                parts.append(draw(rule, index[sample], None if cond is None else cond[sample]))
+                parts.append(draw(rule, index[sample]))
             spent[rows] = evaluations.samples / len(rows)
             advance(len(rows))
             while done < len(names) and int(rows[-1]) + 1 >= (done + 1) * count:
@@ -99,10 +96,10 @@ def _is_number(w: Any) -> bool:
     return isinstance(w, (int, float)) and not isinstance(w, bool)
 
 
-def _takes_many(rule: Field) -> bool:
+def _takes_many(rule: nn.Module) -> bool:
     return all(getattr(part, "independent", True) for part in rule.modules())
 
 
-def _needs_one_evaluation(rule: Field, w: float) -> bool:
+def _needs_one_evaluation(rule: nn.Module, w: float) -> bool:
     at: Sequence[Any] = (getattr(rule, "starts_at_reference", None), getattr(rule, "conditional_at_1", None))
     return (w == 0 and bool(at[0])) or (w == 1 and bool(at[1]))

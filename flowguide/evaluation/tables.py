@@ -13,6 +13,7 @@ from .kept import Row
 
 REAL = "real data"
 UNGUIDED = "unguided"
+EACH = "each its own"  # of a cascade whose stages all say their guidance
 
 
 def summarise(rows: Sequence[Row], names: Iterable[str]) -> list[Row]:
@@ -49,7 +50,8 @@ def write_tables(rows: list[Row], names: Sequence[str], folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "quality.csv", rows)
     summary = summarise(rows, names)
-    about = {name: rows[0][name] for name in ("solver", "features", "resize", "num", "reference", "reference_num")}
+    names_of = ("cascade", "augmentation", "solver", "features", "resize", "num", "reference", "reference_num")
+    about = {name: rows[0][name] for name in names_of if name in rows[0]}
     (folder / "quality.json").write_text(json.dumps({**about, "summary": summary, "rows": rows}, indent=1) + "\n")
     return as_text(summary, names, about)
 
@@ -77,6 +79,8 @@ def as_text(summary: list[Row], names: Sequence[str], about: Mapping[str, Any]) 
             for name in names
         ]
         lines.append(f"{label:>{first}}" + "".join(f"{c:>{width}}" for c, width in zip(cells, widths, strict=True)))
+    if "cascade" in about:
+        lines.append(f"cascade: {about['cascade']}, with noise of the level {about['augmentation']} between.")
     return "\n".join(
         [
             *lines,

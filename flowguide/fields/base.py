@@ -124,7 +124,7 @@ class Field(nn.Module, ABC):
         )
 
     def null_of(self, cond: Tensor) -> Tensor | None:
-        """``cond`` with what guidance acts on made null: the null condition, with an image beside the label kept."""
+        """``cond`` with what guidance acts on made null: the null condition, with an image beside it kept."""
         return self.null(len(cond))
 
     def drop(self, cond: Tensor, mask: Tensor) -> Tensor:

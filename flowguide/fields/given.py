@@ -1,10 +1,10 @@
-r"""A field whose conditions hold an image, where the images are given: what is left to ask for is the label.
+r"""A field whose conditions hold an image, where the images are given: what is left to ask for is the rest.
 
 .. math:: \mathrm{given}(x, t, y)_i = \mathrm{field}(x_i, t, (c_i, y_i)), \qquad
     \mathrm{given}(x, t, \varnothing)_i = \mathrm{field}(x_i, t, (c_i, \varnothing)),
 
-with the image :math:`c_i` of sample i. Guidance therefore acts on the label while the image stays, by any rule, as it
-does in the super-resolution stages of cascades.
+with the image :math:`c_i` of sample i and its label, or caption, :math:`y_i`. Guidance therefore acts on these while
+the image stays, by any rule, as it does in the super-resolution stages of cascades.
 
 Source: Saharia et al. (2022), arXiv 2205.11487, section 2 (guidance in the stages of Imagen).
 """
@@ -34,7 +34,7 @@ class Given(Field):
         field: Of a network whose conditions hold an image (``network.extra_channels``).
         images: Row i is that of sample i, shape (N, extra_channels, h, w); or a function that gives, for a run, those
             of its rows. A function is asked once per run, and what it gives must follow from the indices of the samples
-            (``run.first``, ``run.count``) and their labels.
+            (``run.first``, ``run.count``) and their conditions.
     Raises:
         ValueError: if the network takes no image, or the images have other channels.
     """
@@ -49,8 +49,8 @@ class Given(Field):
         self.field, self.images = field, images
         self.path, self.shape = field.path, field.shape
         self.num_classes = None if field.told == "never" else network.labels
-        always = field.told == "always" or not network.conditioning.null_label
-        self.needs_condition = network.labels is not None and always
+        always = field.told == "always" or network.conditioning.null(1) is None
+        self.needs_condition = network.is_told and always
         self._run: Run | None = None
         self._rows: Tensor | None = None
         self._encoded: dict[tuple[bool, int], tuple[Tensor | None, Encoded]] | None = None
@@ -100,18 +100,18 @@ class Given(Field):
         return self._encoded[key][1]
 
     def _join(self, cond: Tensor | None, batch: int) -> Encoded:
-        """The images of the rows with their labels, or the null one, as the network has them."""
+        """The images of the rows with their conditions, or the null one, as the network has them."""
         if cond is None and self.needs_condition:
             raise ValueError(f"{NO_NULL}, so it predicts nothing without one: pass cond, one per sample")
         network = self.field.network
-        labels = network.conditioning.null(batch) if cond is None else cond
+        rest = network.conditioning.null(batch) if cond is None else cond
         images = self._rows if self._run is not None else self.images
         if not isinstance(images, Tensor):
             raise ValueError("the images of this field are chosen for a run: sample it, or give it a tensor of images")
         if len(images) != batch:
             raise ValueError(f"there are images for {len(images)} samples here, and states of {batch}")
         device = next(network.parameters()).device
-        return network.encode(network.join(images.to(device), labels))
+        return network.encode(network.join(images.to(device), rest))
 
     def _rows_of(self, run: Run) -> Tensor:
         if not isinstance(self.images, Tensor):

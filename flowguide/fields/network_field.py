@@ -95,6 +95,8 @@ class NetworkField(Field):
     def conditions(self, given: Any = None, num: int = 1, num_classes: int | None = None) -> Tensor | None:
         if self.asks is None:
             return super().conditions(given, num)
+        if self.told == "never" and given is None and num_classes is None:
+            return None
         return self.asks(given, num, self.num_classes if num_classes is None else num_classes)
 
     def null_of(self, cond: Tensor) -> Tensor | None:

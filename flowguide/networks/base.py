@@ -28,7 +28,7 @@ class Network(nn.Module):
         num_classes: Number of labels; None if it takes none. The label ``num_classes`` means "no label".
         needs_condition: Whether it takes conditions and has none that means "none given": it then predicts under
             conditions only, as class-conditional networks that were trained without dropping labels do.
-        extra_channels: Channels of an image that conditions hold beside the label (:class:`.ImageNetwork`); 0 for none.
+        extra_channels: Channels of an image that conditions hold (:class:`.ImageNetwork`); 0 for none.
         presets: Options by the names that they are published under, for ``flowguide list networks --verbose``.
     """
 
@@ -37,6 +37,11 @@ class Network(nn.Module):
     extra_channels: int = 0
     presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
+    @property
+    def is_told(self) -> bool:
+        """Whether it takes conditions; beside an image, if it is shown one."""
+        return self.needs_condition or self.null(1) is not None
+
     def null(self, batch: int) -> Tensor | None:
         """The condition that means "none given", one row per sample; None if the network takes no conditions."""
         if self.num_classes is None or self.needs_condition:
@@ -44,7 +49,7 @@ class Network(nn.Module):
         return torch.full((batch,), self.num_classes, device=next(self.parameters()).device)
 
     def null_of(self, cond: Tensor) -> Tensor | None:
-        """Conditions, one row per sample, with what guidance acts on made null: an image beside the label stays."""
+        """Conditions, one row per sample, with what guidance acts on made null: an image beside it stays."""
         return self.null(len(cond))
 
     def set_null(self, condition: Tensor) -> None:

@@ -56,7 +56,8 @@ def _condition(network: Network, x: torch.Tensor) -> torch.Tensor | None:
     """The null condition, or another of which there is always one: the first label, an empty image."""
     if network.extra_channels:
         image = x.new_zeros(1, network.extra_channels, *x.shape[2:])
-        return joined(image, None if network.labels is None else x.new_zeros(1, dtype=torch.int64))
+        first = None if network.labels is None else x.new_zeros(1, dtype=torch.int64)
+        return joined(image, network.conditioning.null(1) if first is None else first)
     if network.needs_condition and network.num_classes is not None:
         return x.new_zeros(1, dtype=torch.int64)
     return network.null(1)

@@ -94,7 +94,7 @@ class DiT(ImageNetwork):
         extra_channels: int = 0,
         checkpointing: bool = False,
     ) -> None:
-        super().__init__("dit", num_classes, null_label, extra_channels, embedding is not None or sequence is not None)
+        super().__init__("dit", num_classes, null_label, extra_channels)
         check_positive("a dit", {"channels": channels, "patch": patch})
         self.design = design = DiTDesign.of(
             size, depth, width, heads, mlp_ratio=mlp_ratio, positions=positions, registers=registers
@@ -123,11 +123,9 @@ class DiT(ImageNetwork):
     def conditioning(self) -> Conditioning:
         return self.condition
 
-    def encode(self, cond: Tensor | Encoded) -> Encoded:
+    def encode_rest(self, rest: Tensor) -> Encoded:
         """Labels and embeddings as vectors; sequences as which tokens are present, and each block's keys and values."""
-        if isinstance(cond, Encoded):
-            return cond
-        encoded = super().encode(cond)
+        encoded = super().encode_rest(rest)
         if self.condition.kind != "sequences":
             return encoded
         tokens, present = encoded

@@ -107,7 +107,7 @@ class UNet(ImageNetwork):
         epsilon: float = 1e-5,
         closed_frequencies: bool = False,
     ) -> None:
-        super().__init__("unet", num_classes, null_label, extra_channels, embedding is not None or sequence is not None)
+        super().__init__("unet", num_classes, null_label, extra_channels)
         self.design = design = Design(
             "unet",
             channels=channels,

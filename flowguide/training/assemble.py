@@ -64,7 +64,7 @@ def _check_told(config: TrainConfig, told: Mapping[str, Any]) -> None:
     for option, value in told.items():
         given = config.network.get(option)
         if option not in networks.registry.options(name):
-            have = [each for each in networks.names() if option in networks.registry.options(each)]
+            have = [each for each in networks.names() if set(told) <= set(networks.registry.options(each))]
             raise ValueError(
                 f"the conditioner {config.conditioner['name']!r} needs a network with the option {option}, which "
                 f"{name!r} has not; {', '.join(have)} have it"

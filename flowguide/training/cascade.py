@@ -3,8 +3,9 @@ r"""A cascade: a stage makes small images, and each of the next ones larger imag
 .. math:: x^1 \sim p_1(x \mid y), \qquad
     x^{k+1} \sim p_{k+1}\big( x \mid \sqrt{1 - s^2}\, x^k + s\, \varepsilon,\ s,\ y \big).
 
-Every stage is a run by itself, with a guidance rule and a solver of its own. Between stages, images are clipped to
-[-1, 1], where data are, and given noise of the level s.
+Every stage is a run by itself, with a guidance rule and a solver of its own, and is told y in its own way: a label, or
+the embedding of a caption by an encoder of its own. Between stages, images are clipped to [-1, 1], where data are, and
+given noise of the level s.
 
 Source: Ho et al. (2021), arXiv 2106.15282; Saharia et al. (2022), arXiv 2205.11487.
 """
@@ -17,99 +18,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import guidance as rules
 from .. import solvers
-from ..fields import Field, Given, NetworkField
 from ..options import check_options
 from ..randomness import derive
 from .assemble import load_generative
+from .conditions import in_turn
 from .held_out import low_resolution
-from .models import with_models
 from .ranks import Ranks
-from .samples import samples
-
-_LEVEL = 0.1
-_NOISE = 1  # the stream of a stage's seed for the noise of its images; its own noise has the seed itself
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of a cascade.
-
-    Attributes:
-        model: A trained model, as :func:`flowguide.load` gives it.
-        solver: Any solver.
-        guidance: Node of a guidance rule; None to sample the conditional field as it is.
-        augmentation: Level of the noise on the images of the stage before; None for 0.1, or less if it was trained
-            with less. The first stage has no use for it.
-        name: What it is called in messages.
-        ema: Which weights other models of its rule have (:func:`.with_models`).
-    """
-
-    model: Field
-    solver: solvers.Solver
-    guidance: Mapping[str, Any] | None = None
-    augmentation: float | None = None
-    name: str = "a stage"
-    ema: bool | float = True
-
-    @property
-    def plain(self) -> NetworkField:
-        """The field, without the images that it may have been given to be sampled by itself."""
-        return self.model.field if isinstance(self.model, Given) else self.model
-
-    @property
-    def num_classes(self) -> int | None:
-        """Of the labels it is asked for."""
-        network = self.plain.network
-        if self.plain.told == "never":
-            return None
-        return network.labels if network.extra_channels else network.num_classes
-
-    @property
-    def level(self) -> float:
-        """Of the noise on the images that it is shown."""
-        if self.augmentation is not None:
-            return self.augmentation
-        shown = low_resolution(self.plain.config)
-        return 0.0 if shown is None else min(_LEVEL, shown.augmentation or 0.0)
-
-    def samples(
-        self,
-        num: int,
-        cond: Tensor | None = None,
-        seed: int = 0,
-        images: Tensor | None = None,
-        *,
-        batch_size: int = 256,
-        progress: bool = False,
-        ranks: Ranks | None = None,
-    ) -> Tensor:
-        """What this stage makes.
-
-        Args:
-            num, cond, seed, batch_size, progress, ranks: As for :func:`.cascade`.
-            images: What the stage before made, shape (num, channels, size, size); None if this is the first.
-        Returns:
-            Shape (num, channels, height, width).
-        """
-        field = self.plain
-        if images is not None:
-            shown = low_resolution(field.config)
-            field = Given(field, shown.show(images.clamp(-1, 1), self.level, derive(seed, _NOISE)))
-            field.config = self.plain.config
-        if self.guidance is not None:
-            field = rules.registry.build_from(with_models(self.guidance, field, self.ema), field)
-        cond = None if self.num_classes is None else cond
-        options = {"batch_size": batch_size, "progress": progress, "ranks": ranks}
-        return samples(self.plain.config, field, num, cond, self.solver, seed, **options)
+from .stage import Stage
 
 
 @torch.no_grad()
 def cascade(
     stages: Sequence[Stage],
     num: int,
-    cond: Tensor | None = None,
+    cond: Tensor | Sequence[Tensor | None] | None = None,
     seed: int = 0,
     *,
     batch_size: int = 256,
@@ -121,21 +44,57 @@ def cascade(
     Args:
         stages: Two or more, which chain.
         num: How many.
-        cond: Labels, one per sample, or None.
+        cond: Conditions, one row per sample, of every stage that is told something: labels, say; or a list with those
+            of each stage (:func:`cascade_conditions`); or None.
         seed: Sample i of a seed is the same in every batch. The first stage has the seed itself, so that its samples
             are those of its run; the seeds of the others are derived from it.
         batch_size, progress, ranks: As for :func:`.samples`.
     Returns:
         What each stage made, shape (num, channels, height, width), the result last.
     Raises:
-        ValueError: if the stages do not chain.
+        ValueError: if the stages do not chain, or there are conditions of more or fewer stages.
     """
     check_stages(stages)
+    conds = list(cond) if isinstance(cond, (list, tuple)) else [cond] * len(stages)
+    if len(conds) != len(stages):
+        raise ValueError(f"there are conditions of {len(conds)} stages, and {len(stages)} stages")
     made: list[Tensor] = []
     for number, stage in enumerate(stages):
-        own, images = (derive(seed, number), made[-1]) if number else (seed, None)
-        made.append(stage.samples(num, cond, own, images, batch_size=batch_size, progress=progress, ranks=ranks))
+        images = made[-1] if made else None
+        options = {"batch_size": batch_size, "progress": progress, "ranks": ranks}
+        made.append(stage.samples(num, conds[number], seed_of(seed, number), images, **options))
     return made
+
+
+def seed_of(seed: int, stage: int) -> int:
+    """The seed of a stage by its number in a cascade of the seed ``seed``; the first one's is the same."""
+    return derive(seed, stage) if stage else seed
+
+
+def cascade_conditions(stages: Sequence[Stage], given: Any, num: int) -> list[Tensor | None]:
+    """What a user asks of a cascade, in a user's words, as the conditions of each stage.
+
+    Args:
+        stages: Of which each makes conditions as it was trained to be told them.
+        given: One thing for all samples, or a list with one for each, as for :meth:`flowguide.Field.conditions`; or
+            None for all classes in turn, or, if a stage is told more of a sample, for what held-out samples are told.
+        num: How many samples.
+    Returns:
+        For each stage one row per sample, on the CPU; None for a stage that is told nothing.
+    Raises:
+        ValueError: if it is nothing that a stage was told; it is named.
+    """
+    if given is None:
+        return in_turn([stage.asking for stage in stages], [stage.num_classes for stage in stages], num).conditions
+    if not any(stage.is_told for stage in stages):
+        raise ValueError(f"no stage of this cascade takes conditions, so cond must be null, not {given!r}")
+    found: list[Tensor | None] = []
+    for stage in stages:
+        try:
+            found.append(stage.plain.conditions(given, num, stage.num_classes) if stage.is_told else None)
+        except ValueError as error:
+            raise ValueError(f"{stage.name}: {error}") from None
+    return found
 
 
 def check_stages(stages: Sequence[Stage]) -> None:
@@ -151,6 +110,7 @@ def check_stages(stages: Sequence[Stage]) -> None:
             f"the first stage, {stages[0].name}, is shown images of {first.size}x{first.size}: put a stage that makes "
             f"them before it"
         )
+    labelled = next((stage for stage in stages if stage.num_classes is not None), stages[0])
     for before, stage in pairwise(stages):
         shown = low_resolution(stage.plain.config)
         if shown is None:
@@ -165,10 +125,15 @@ def check_stages(stages: Sequence[Stage]) -> None:
                 f"the stages do not chain: {before.name} makes images of {_size(made)}, and {stage.name} is shown "
                 f"those of {_size(takes)}"
             )
-        if stage.num_classes not in (None, stages[0].num_classes):
+        if stage.is_told and not stages[0].is_told:
             raise ValueError(
-                f"the stages have other labels: {stages[0].name} has {stages[0].num_classes or 'none'}, and "
-                f"{stage.name} {stage.num_classes}"
+                f"{stages[0].name}, the first stage, is told nothing, and {stage.name} is: what small images are of by "
+                f"chance cannot be told of the large ones"
+            )
+        if stage.num_classes not in (None, labelled.num_classes):
+            raise ValueError(
+                f"the stages have other labels: {labelled.name} has {labelled.num_classes}, and {stage.name} "
+                f"{stage.num_classes}"
             )
         try:
             shown.check(stage.level)

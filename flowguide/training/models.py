@@ -22,7 +22,7 @@ def with_models(node: Mapping[str, Any], field: Field, ema: bool | float = True)
     """The node of a guidance rule with every run folder replaced by the model that it holds, on the field's device.
 
     Args:
-        node: ``name`` and options; options that are nodes of rules in turn are treated likewise.
+        node: ``name`` and options; options that are nodes of rules in turn are treated likewise, and models stay.
         field: What the rule will guide.
         ema: Take the averaged weights; False for those of the last step. A number is the width of the average of the
             field, and no other model's, which has a length of its own: for one made of it, name its file.
@@ -41,6 +41,8 @@ def with_models(node: Mapping[str, Any], field: Field, ema: bool | float = True)
         kinds = _modules(annotations.get(option))
         if isinstance(value, Mapping) and value.get("name") in names:
             resolved[option] = with_models(value, field, ema)
+        elif kinds and isinstance(value, nn.Module):
+            resolved[option] = _shown(value, field)
         elif kinds and isinstance(value, str):
             resolved[option] = _load(value, kinds, f"option {option!r} of {node['name']}", field, ema)
         elif kinds and value is None and not _takes_none(annotations[option]):
@@ -59,8 +61,14 @@ def _load(path: str, kinds: list[type[nn.Module]], owner: str, field: Field, ema
     ours, theirs = (getattr(getattr(each, "config", None), "shape", None) for each in (field, model))
     if ours is not None and theirs is not None and list(ours) != list(theirs):
         raise ValueError(f"{path} is of samples of shape {tuple(theirs)}, and the field to guide of {tuple(ours)}")
-    # Of a field that is given images, any other that is shown some is given the same.
-    return field.of(model) if isinstance(field, Given) and getattr(model.network, "extra_channels", 0) else model
+    return _shown(model, field)
+
+
+def _shown(model: nn.Module, field: Field) -> nn.Module:
+    """The model; of a field that is given images, any other that is shown some is given the same."""
+    plain = model.field if isinstance(model, Given) else model
+    shown = getattr(getattr(plain, "network", None), "extra_channels", 0)
+    return field.of(plain) if isinstance(field, Given) and shown else model
 
 
 def _modules(annotation: Any) -> list[type[nn.Module]]:

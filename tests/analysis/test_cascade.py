@@ -38,11 +38,11 @@ def test_every_row_is_measured_once_and_drawn(runs: Path, monkeypatch, capsys) -
     assert [(row["what"], float(row["augmentation"] or -1)) for row in rows] == [
         ("cascade", 0),
         ("cascade", 0.2),
+        ("direct", -1),
         ("bicubic of the first stage", -1),
         ("real data, as many", -1),
         ("bicubic of real, reduced", -1),
         ("real, reduced, second stage", 0),
-        ("direct", -1),
         ("real data", -1),
     ]
     about = json.loads((folder / "cascade.json").read_text())

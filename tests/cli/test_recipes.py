@@ -28,7 +28,10 @@ DATA = {
 }
 LATENT = ("glyphs_latent_dit", "glyphs_vae")  # of minutes on a CPU, and one needs the other
 # What the network is told in place of labels: as wide as the embeddings of all-MiniLM-L6-v2.
-TOLD = {"glyphs_text": {"num_classes": None, "embedding": 384}}
+TOLD = {
+    "glyphs_text": {"num_classes": None, "embedding": 384},
+    "glyphs32_text_sr": {"num_classes": None, "embedding": 384, "extra_channels": 4},
+}
 PUBLISHED = {"cifar10_unet": 35.7, "imagenet64_unet": 296, "imagenet256_dit": 675}  # millions of parameters
 
 

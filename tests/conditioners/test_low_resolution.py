@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from flowguide import conditioners, data
 from flowguide.conditioners.low_resolution import augmented
+from flowguide.networks import joined
 
 DATA = data.Dataset("ramps", torch.linspace(-1, 1, 40 * 2 * 8 * 8).reshape(40, 2, 8, 8), torch.arange(40) % 3, 3)
 
@@ -67,6 +68,24 @@ def test_images_are_shown_the_same_in_every_batch() -> None:
     assert torch.equal(conditioner.show(images)[:, :2], images)
 
 
+def test_what_is_beside_the_image_is_what_its_conditioner_tells() -> None:
+    """Captions and attributes, as their own conditioners tell them, with their options and what is none."""
+    glyphs = data.build("glyphs", size=16, count=12, letters="AB", colours=["red", "cyan"])
+    words = {"name": "text", "encoder": "words", "max_length": 12, "tokens": True}
+    for beside in (words, {"name": "attributes", "dropout": 0.0}):
+        own = conditioners.registry.build_from(beside)
+        conditioner = conditioners.build("low_resolution", size=8, augmentation=None, beside=beside)
+        (mine, tell), (theirs, tell_own) = conditioner.prepare(glyphs), own.prepare(glyphs)
+        assert torch.equal(mine.labels, theirs.labels)
+        images, rows = mine.batch(torch.arange(5, 12))
+        generator = torch.Generator().manual_seed(0)
+        expected = joined(data.reduce(images, 8), tell_own(images, rows, generator))
+        torch.testing.assert_close(tell(images, rows, generator), expected, rtol=0, atol=0, equal_nan=True)
+        assert conditioner.options(glyphs) == {**own.options(glyphs), "extra_channels": 3}
+        torch.testing.assert_close(conditioner.null(), own.null(), rtol=0, atol=0, equal_nan=True)
+        assert conditioner.of_samples
+
+
 @pytest.mark.parametrize(("augmentation", "extra"), [(None, 2), (0.0, 3), (0.5, 3)])
 def test_the_network_has_channels_for_image_and_level(augmentation: float | None, extra: int) -> None:
     conditioner = conditioners.build("low_resolution", size=4, augmentation=augmentation)
@@ -79,6 +98,9 @@ def test_the_network_has_channels_for_image_and_level(augmentation: float | None
         ({"size": 0}, "size is of the small image in pixels, at least 1, not 0"),
         ({"size": 4, "augmentation": 1.5}, r"a level of noise in \[0, 1\], not 1.5"),
         ({"size": 4, "augmentation": -0.1}, r"a level of noise in \[0, 1\], not -0.1"),
+        ({"size": 4, "beside": "lable"}, "unknown conditioner 'lable'; did you mean 'label'"),
+        ({"size": 4, "beside": {"name": "low_resolution", "size": 4}}, "a stage is shown one image"),
+        ({"size": 4, "beside": "text"}, "tells captions, and ramps has none"),
         ({"size": 3}, r"samples of shape \(2, 8, 8\) cannot be reduced to 3x3"),
         ({"size": 8}, "cannot be reduced to 8x8"),
         ({"size": 16}, "cannot be reduced to 16x16"),

@@ -1,6 +1,5 @@
 """Samples of many weights from batches that they share: the same as from batches of their own, in fewer of them."""
 
-from functools import partial
 from typing import Any
 
 import pytest
@@ -38,7 +37,8 @@ def config() -> TrainConfig:
 
 
 def drawing(solver: Any, seed: int = 3) -> Any:
-    return partial(some_samples, config(), solver=solver, seed=seed)
+    """Samples of all labels in turn."""
+    return lambda rule, index: some_samples(config(), rule, index, index % 3, solver, seed)
 
 
 def building(field: fg.Field, name: str = "cfg", **options: Any) -> Any:
@@ -58,12 +58,11 @@ def test_sharing_batches_changes_nothing(count: int, size: int, solver: str, rul
     field = fg.NetworkField(TinyNetwork(), PATH)
     field.requires_grad_(False)
     index = torch.arange(5, 5 + count)
-    labels = index % 3
     weights = {name: WEIGHTS[name] for name in order}
-    swept = dict(sweep(weights, building(field, rule), drawing(solver), index, labels, size))
+    swept = dict(sweep(weights, building(field, rule), drawing(solver), index, size))
     assert set(swept) == set(weights)
     for name, w in weights.items():
-        alone = some_samples(config(), fg.guidance.build(rule, field, w=w), index, labels, solver, 3)
+        alone = some_samples(config(), fg.guidance.build(rule, field, w=w), index, index % 3, solver, 3)
         assert swept[name].samples.shape == (count, 2)
         torch.testing.assert_close(swept[name].samples, alone, rtol=2e-5, atol=2e-6)
 
@@ -73,13 +72,13 @@ def test_no_batch_is_smaller_than_it_may_be() -> None:
     solver = fg.solvers.build("euler", steps=2)
     draws: list[int] = []
 
-    def draw(rule: fg.Field, index: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
+    def draw(rule: fg.Field, index: torch.Tensor) -> torch.Tensor:
         draws.append(len(index))
-        return drawing(solver)(rule, index, cond)
+        return drawing(solver)(rule, index)
 
     index = torch.arange(10)
     told: list[int] = []
-    names = [name for name, _ in sweep(WEIGHTS, building(field), draw, index, index % 3, 8, told.append)]
+    names = [name for name, _ in sweep(WEIGHTS, building(field), draw, index, 8, told.append)]
     # 0 and 1 need one evaluation and have batches of their own; the other three have 30 samples together.
     assert draws == [8, 2, 8, 8, 8, 6, 8, 2]
     assert told == draws
@@ -90,7 +89,7 @@ def test_every_weight_costs_what_it_needs() -> None:
     field = fg.NetworkField(TinyNetwork(), PATH).requires_grad_(False)
     solver = fg.solvers.build("euler", steps=5)
     index = torch.arange(12)
-    swept = dict(sweep(WEIGHTS, building(field), drawing(solver), index, index % 3, 7))
+    swept = dict(sweep(WEIGHTS, building(field), drawing(solver), index, 7))
     assert {name: each.evaluations for name, each in swept.items()} == {
         "none": 5, "half": 10, "one": 5, "two": 10, "four": 10,
     }  # fmt: skip
@@ -102,7 +101,7 @@ def test_a_weight_is_given_out_before_the_next_one_is_drawn() -> None:
     index = torch.arange(4)
     draw = drawing(fg.solvers.build("euler", steps=1))
     weights = {"two": 2.0, "three": 3.0, "four": 4.0}
-    for name, _ in sweep(weights, building(FIELD), draw, index, index % 3, 6, events.append):
+    for name, _ in sweep(weights, building(FIELD), draw, index, 6, events.append):
         events.append(name)
     assert events == [6, "two", 6, "three", "four"]
 
@@ -124,5 +123,5 @@ def test_what_cannot_share(name: str, options: Any, weights: Any, expected: Any)
 def test_a_process_without_a_share_gives_empty_samples_of_every_weight() -> None:
     field = fg.NetworkField(TinyNetwork(), PATH).requires_grad_(False)
     nothing = torch.arange(0)
-    swept = dict(sweep(WEIGHTS, building(field), drawing(fg.solvers.build("euler")), nothing, nothing, 4))
+    swept = dict(sweep(WEIGHTS, building(field), drawing(fg.solvers.build("euler")), nothing, 4))
     assert {name: tuple(each.samples.shape) for name, each in swept.items()} == dict.fromkeys(WEIGHTS, (0, 2))

@@ -16,7 +16,7 @@ SMALL = {
 
 def network(labels: int | None = 3, name: str = "unet", **more) -> fg.networks.ImageNetwork:
     torch.manual_seed(0)
-    built = fg.networks.build(name, channels=1, num_classes=labels, extra_channels=2, **SMALL[name], **more)
+    built = fg.networks.build(name, channels=1, num_classes=labels, extra_channels=2, **{**SMALL[name], **more})
     for parameter in built.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return built.eval()
@@ -47,6 +47,44 @@ def test_guidance_acts_on_the_label_and_the_image_stays(w: float, t: float, batc
     t = torch.tensor(t)
     by_hand = (1 - w) * call(X, t, join(IMAGES, torch.full((5,), 3))) + w * call(X, t, join(IMAGES, Y))
     torch.testing.assert_close(rule(X, t, Y).velocity, by_hand, rtol=1e-4, atol=1e-4)
+
+
+CAPTIONS = fg.networks.masked(
+    torch.randn(5, 3, 7, generator=torch.Generator().manual_seed(3)), torch.tensor([[1, 1, 0]] * 4 + [[0, 0, 0]])
+)
+
+
+@pytest.mark.parametrize("name", ["dit", "unet"])
+@pytest.mark.parametrize(
+    ("options", "rest"),
+    [({"embedding": 7}, CAPTIONS[:, 0].nan_to_num()), ({"sequence": [3, 7]}, CAPTIONS)],
+    ids=["embeddings", "sequences"],
+)
+def test_guidance_acts_on_captions_too(name: str, options: dict, rest: torch.Tensor) -> None:
+    """Every rule that needs no labels: by hand, with the image joined to the caption, to another or to none."""
+    sizes = {"attention": [1]} if name == "unet" else {}
+    plain = field(None, name=name, **options, **sizes)
+    plain.network.set_null(rest[0] + 1)
+    shown = Given(plain, IMAGES)
+    assert (shown.num_classes, shown.takes_conditions, shown.needs_condition) == (None, True, False)
+
+    def by_hand(cond: torch.Tensor) -> torch.Tensor:
+        return plain.network(X, T, plain.network.join(IMAGES, cond))
+
+    null, c = by_hand((rest[0] + 1).expand_as(rest)), by_hand(rest)
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    cfg = fg.guidance.build("cfg", shown, w=2.5)
+    torch.testing.assert_close(cfg(X, T, rest).velocity, 2.5 * c - 1.5 * null, **close)
+    away = fg.guidance.build("negative", shown, negative=rest[1], w=2.0)
+    torch.testing.assert_close(away(X, T, rest).velocity, 2 * c - by_hand(rest[1].expand_as(rest)), **close)
+    several = fg.guidance.build("multi", shown, labels=[rest[2]], w=2.0)
+    assert several(X, T, rest).velocity.isfinite().all()
+    dropped = plain.drop(plain.network.join(IMAGES, rest), torch.tensor([True, False, False, True, False]))
+    mixed = torch.where(torch.tensor([1, 0, 0, 1, 0]).bool().reshape(-1, *[1] * (rest.ndim - 1)), rest[0] + 1, rest)
+    torch.testing.assert_close(dropped, plain.network.join(IMAGES, mixed), rtol=0, atol=0, equal_nan=True)
+    solver = fg.solvers.build("euler", steps=2)
+    whole = fg.sample(cfg, X.shape, rest, solver, seed=3)
+    torch.testing.assert_close(fg.sample(cfg, X.shape, rest, solver, seed=3, batch_size=2), whole, **close)
 
 
 @pytest.mark.parametrize("name", ["cfg", "apg", "interval", "independent_condition", "rescale"])
@@ -156,6 +194,7 @@ def test_where_there_is_nothing_to_drop_it_says_so() -> None:
         (lambda: fg.sample(Given(field(), IMAGES), (6, 1, 8, 8), Y[[0] * 6]), "images for 5 samples, and samples 0 to"),
         (lambda: Given(field(), IMAGES)(X, T, Y + 2), "labels must be 5 integers from 0 to 3"),
         (lambda: fg.sample(Given(field(), IMAGES), X.shape, Y + 2), "is not one of the 3 classes"),
+        (lambda: Given(field(None, embedding=7), IMAGES)(X, T, Y), r"embeddings of shape \(B, 7\), not int64 of shape"),
         (lambda: fg.guidance.build("smc", Given(field(), IMAGES), w=2.0), "an image of its own"),
     ],
 )

@@ -7,59 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_stages import RECIPES, UNET, WORDS, recipe, reduced, super_resolution, trained
 
 import flowguide as fg
 from flowguide import training
 from flowguide.randomness import derive
 from flowguide.training import Ranks, Stage, cascade, load_stages
-
-UNET = {"name": "unet", "width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [], "head_width": 8}
-DIT = {"name": "dit", "patch": 4, "depth": 1, "width": 16, "heads": 2}
-GLYPHS = {"name": "glyphs", "size": 16, "count": 16, "test_count": 16, "letters": "ABC", "colours": False}
-TRAINING = {"steps": 2, "batch_size": 4, "save_every": 2, "warmup": 1}
-
-
-def recipe(**changes: Any) -> dict[str, Any]:
-    settings = {"data": GLYPHS, "path": {"name": "linear"}, "network": UNET, "objective": {"name": "cfm"}}
-    return {**settings, "training": TRAINING, "device": "cpu", **changes}
-
-
-def reduced(size: int = 8, **more: Any) -> dict[str, Any]:
-    return {"name": "reduced", "size": size, "of": {**GLYPHS, **more}}
-
-
-def super_resolution(size: int = 8, **more: Any) -> dict[str, Any]:
-    return {"name": "low_resolution", "size": size, **more}
-
-
-RECIPES = {
-    "base": recipe(data=reduced()),
-    "sr": recipe(conditioner=super_resolution()),
-    "sr4": recipe(conditioner=super_resolution(4)),
-    "clean": recipe(conditioner=super_resolution(augmentation=None)),
-    "dit": recipe(conditioner=super_resolution(), network=DIT),
-    "never": recipe(conditioner=super_resolution(), objective={"name": "cfm", "label_dropout": 1.0}),
-    "always": recipe(conditioner=super_resolution(), objective={"name": "cfm", "label_dropout": 0.0}),
-    "four": recipe(data={**GLYPHS, "letters": "ABCD"}, conditioner=super_resolution()),
-}
+from flowguide.training.held_out import low_resolution
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     folder = tmp_path_factory.mktemp("runs")
-
-    def trained(name: str) -> str:
-        if not (folder / name).exists():
-            training.train(RECIPES[name], folder / name, show=False)
-            model = fg.load(folder / name, device="cpu")  # whose last layer is zero, or next to it
-            for parameter in model.network.leave.parameters():
-                torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(0))
-            tensors = {f"ema.{key}": value for key, value in model.state_dict().items()}
-            meta = {"step": 2, "config": model.config.settings()}
-            training.checkpoint.write(folder / name / "checkpoints" / "step-00000002.safetensors", tensors, meta)
-        return str(folder / name)
-
-    return trained
+    return lambda name: trained(folder, name)
 
 
 EULER = {"name": "euler", "steps": 2}
@@ -90,6 +50,84 @@ def test_each_stage_is_shown_what_the_one_before_it_made(run: Callable[[str], st
         u = [sr(x, t, cond).velocity for cond in (null, y)]
         x = x + 0.5 * (2 * u[1] - u[0])
     torch.testing.assert_close(large, x, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("second", "row", "asked"),
+    [
+        ("told_sr", (64,), "a letter B in bold serif"),
+        ("tokens", (9, 64), ["a letter A", "a letter B in bold serif", "a letter C"]),
+    ],
+)
+def test_each_stage_is_told_the_words_in_its_own_way(
+    run: Callable[[str], str], second: str, row: tuple[int, ...], asked: Any
+) -> None:
+    """The second by hand: the image and the caption, as its own encoder has it, guided away from the empty one."""
+    both = stages(run, "told", second, augmentation=0.25)
+    conds = training.cascade_conditions(both, asked, 3)
+    base, sr = fg.load(run("told"), device="cpu"), fg.load(run(second), device="cpu")
+    for model, cond in zip((base, sr), conds, strict=True):
+        torch.testing.assert_close(cond, model.conditions(asked, 3), rtol=0, atol=0, equal_nan=True)
+    assert [tuple(cond.shape) for cond in conds] == [(3, 64), (3, *row)]
+    small, large = cascade(both, 3, conds, seed=4)
+    alone = fg.guidance.build("cfg", base, w=2.0)
+    torch.testing.assert_close(small, fg.sample(alone, small.shape, conds[0], fg.solvers.build("euler", steps=2), 4))
+    shown = low_resolution(sr.config).show(small.clamp(-1, 1), 0.25, derive(derive(4, 1), 1))
+    x = sr.path.prior(large.shape, derive(4, 1), t=0.0)
+    none = low_resolution(sr.config).beside.null().expand(3, *row)
+    y, null = sr.network.join(shown, conds[1]), sr.network.join(shown, none)
+    for t in (0.0, 0.5):
+        u = [sr(x, t, cond).velocity for cond in (null, y)]
+        x = x + 0.5 * (2 * u[1] - u[0])
+    torch.testing.assert_close(large, x, rtol=1e-3, atol=1e-3)
+    with pytest.raises(AssertionError):  # and what it is told tells
+        torch.testing.assert_close(cascade(both, 3, [conds[0], conds[1] + 1], seed=4)[1], large, rtol=1e-3, atol=1e-3)
+
+
+def test_labels_in_one_stage_and_captions_in_another(run: Callable[[str], str]) -> None:
+    """Words that suit both; and held-out samples, of which one stage is told the label and another the caption."""
+    mixed = stages(run, "base", "told_sr")
+    labels, captions = training.cascade_conditions(mixed, "B", 2)
+    assert labels.tolist() == [1, 1]
+    torch.testing.assert_close(captions, mixed[1].plain.conditions("B", 2))
+    labels, captions = training.cascade_conditions(mixed, None, 20)
+    test = training.build_dataset(mixed[1].plain.config, "test")
+    rows = torch.arange(20) % 16
+    assert torch.equal(labels, test.labels[rows])
+    torch.testing.assert_close(captions, mixed[1].plain.conditions([test.captions[row] for row in rows], 20))
+    assert cascade(mixed, 2, [labels[:2], captions[:2]])[1].isfinite().all()
+    labels, attributes = training.cascade_conditions(stages(run, "base", "attributes"), None, 4)
+    assert torch.equal(attributes[:, :3].argmax(1), labels)
+    assert [each.tolist() for each in training.cascade_conditions(stages(run, "base", "sr"), None, 4)] == [
+        [0, 1, 2, 0],
+        [0, 1, 2, 0],
+    ]
+    assert training.cascade_conditions(stages(run, "base", "never"), "B", 2)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "sentence"),
+    [
+        (["base", "told_sr"], 1, r"told_sr: this model is told captions: cond='a red letter B'"),
+        (["base", "told_sr"], "a letter B", r"/base: unknown class of \S* \(train\) 'a letter B'"),
+        (["told", "sr"], {"character": "B"}, r"told: this model is told captions"),
+        (["told", "attributes"], "a letter B", r"attributes: this model is told attributes: cond=\{character: A\}"),
+        (["told", "tokens"], ["a letter B"], r"told: cond lists 1 captions for num=2 samples"),
+    ],
+)
+def test_words_that_do_not_suit_a_stage(run: Callable[[str], str], names: list[str], asked: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        training.cascade_conditions(stages(run, *names), asked, 2)
+
+
+def test_conditions_that_are_none(run: Callable[[str], str]) -> None:
+    both = stages(run, "told", "told_sr")
+    with pytest.raises(ValueError, match="conditions of 3 stages, and 2 stages"):
+        cascade(both, 2, [None] * 3)
+    with pytest.raises(ValueError, match=r"takes embeddings of shape \(B, 64\), not int64 of shape \(2,\)"):
+        cascade(both, 2, LABELS[:2])
+    with pytest.raises(ValueError, match=r"no stage of this cascade takes conditions, so cond must be null, not 'B'"):
+        training.cascade_conditions(stages(run, "untold", "never"), "B", 2)
 
 
 @pytest.mark.parametrize("second", ["never", "always"])
@@ -164,6 +202,30 @@ def test_by_itself_a_stage_is_shown_held_out_images_of_its_labels(run: Callable[
     torch.testing.assert_close(drawn, again, rtol=1e-3, atol=1e-3)
 
 
+def test_a_model_that_was_never_told_captions_is_asked_for_none(run: Callable[[str], str]) -> None:
+    RECIPES["never_told"] = RECIPES["told_sr"] | {"objective": {"name": "cfm", "label_dropout": 1.0}}
+    field = training.load_generative(run("never_told"), device="cpu")
+    assert field.conditions(None, 3) is None
+    assert training.cascade_conditions(stages(run, "told", "never_told"), None, 3)[1] is None
+    solver = fg.solvers.build("euler", steps=2)
+    assert training.samples(field.config, field, 3, field.conditions(None, 3), solver).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["told_sr", "tokens", "attributes"])
+def test_by_itself_a_stage_is_shown_held_out_images_of_its_captions(run: Callable[[str], str], name: str) -> None:
+    """Told what a held-out sample is told, it is shown that one, or another that is told the same."""
+    field = training.load_generative(run(name), device="cpu")
+    test = training.build_dataset(field.config, "test")
+    conds = field.conditions(None, 16)
+    order = torch.tensor([5, 0, 11, 2])
+    shown = field.images(fg.fields.Run(torch.zeros(1), conds[order], first=3, count=4))
+    small = fg.data.reduce(test.samples, 8)
+    for image, row in zip(shown[:, :1], order, strict=True):
+        (among,) = (small == image).flatten(1).all(1).nonzero(as_tuple=True)
+        assert len(among) == 1
+        torch.testing.assert_close(conds[among[0]], conds[row], rtol=0, atol=0, equal_nan=True)
+
+
 def test_a_weak_model_is_shown_the_same_images(run: Callable[[str], str]) -> None:
     """Autoguidance away from the stage itself is the stage."""
     (first, second) = stages(run, "base", "sr")
@@ -179,6 +241,7 @@ def test_a_weak_model_is_shown_the_same_images(run: Callable[[str], str]) -> Non
     ("names", "sentence"),
     [
         (["base", "sr4"], r"base makes images of 1x8x8, and \S*sr4 is shown those of 1x4x4"),
+        (["untold", "told_sr"], r"untold, the first stage, is told nothing, and \S*told_sr is"),
         (["base", "four"], r"the stages have other labels: \S*base has 3, and \S*four 4"),
         (["sr", "sr"], r"the first stage, \S*sr, is shown images of 8x8: put a stage that makes them before it"),
         (["base", "base"], r"base is shown no image, and so cannot come after"),
@@ -212,6 +275,10 @@ def test_mistakes_in_a_stage(run: Callable[[str], str], node: dict[str, Any], se
     [
         ({"network": {"name": "mlp"}}, "extra_channels, which 'mlp' has not; ddpmpp, dit, unet have it"),
         ({"network": {**UNET, "extra_channels": 3}}, "makes network.extra_channels=2, not 3: leave it out"),
+        (
+            {"network": {"name": "ddpmpp"}, "conditioner": super_resolution(beside=WORDS)},
+            "needs a network with the option embedding, which 'ddpmpp' has not; dit, unet have it",
+        ),
         ({"conditioner": super_resolution(6)}, "cannot be reduced to 6x6"),
         ({"conditioner": super_resolution(augmentation=2.0)}, r"a level of noise in \[0, 1\], not 2"),
     ],
