@@ -1,7 +1,8 @@
-"""Everything on a device that is no host (tests/pretend.py): it gives what it gives on the host, and hardly waits.
+"""Everything on a device that is no host: it gives what it gives on the host, and hardly waits.
 
-What a GPU is for is lost where every step waits for it. So whatever a run waits for, it waits for at its beginning and
-its end: never more often for more steps.
+The device is one that is pretended (tests/pretend.py), and a GPU too where there is one (tests/gpu.py). What a GPU is
+for is lost where every step waits for it. So whatever a run waits for, it waits for at its beginning and its end: never
+more often for more steps.
 """
 
 import copy
@@ -14,7 +15,8 @@ import pretend
 import pytest
 import rules
 import torch
-from pretend import PRETEND, Pretended, There
+from gpu import GPU
+from pretend import PRETEND, Pretended
 from solvers import problems
 from tiny_runs import final, recipe
 from torch import Tensor, nn
@@ -26,46 +28,51 @@ from flowguide import training
 from flowguide.cli import main
 from flowguide.metrics import Seen
 
-pytestmark = pytest.mark.skipif(not pretend.AVAILABLE, reason="this torch has no devices that are written in Python")
+DEVICES = {PRETEND: Pretended} if pretend.AVAILABLE else {}
+DEVICES |= {"cuda": GPU} if torch.cuda.is_available() else {}
+CLOSE = {PRETEND: {}, "cuda": {"rtol": 1e-4, "atol": 1e-5}}
+
+pytestmark = [
+    pytest.mark.parametrize("device", DEVICES),
+    pytest.mark.skipif(not DEVICES, reason="no GPU, and this torch has no devices that are written in Python"),
+]
 
 # At every step: the adapters' libraries do, and rules that decide by numbers, what to evaluate or what to draw again.
 WAITING = {"torchdiffeq", "torchsde", "interval", "characteristic", "smc"}
 LABELS = torch.tensor([0, 1, 2, 1])
 
 
-def there(given: Any) -> Any:
+def there(given: Any, device: str) -> Any:
     """What is given, on the device."""
 
     def moved(each: Any) -> Any:
-        return copy.deepcopy(each).to(PRETEND) if isinstance(each, nn.Module) else each.to(PRETEND)
+        return copy.deepcopy(each).to(device) if isinstance(each, nn.Module) else each.to(device)
 
     return tree_map(lambda each: moved(each) if isinstance(each, (Tensor, nn.Module)) else each, given)
 
 
-def compare(function: Callable[..., Any], *given: Any) -> list[str]:
-    """What it gives on the device is there, and is what it gives on the host; returns what it waited for."""
+def compare(device: str, function: Callable[..., Any], *given: Any) -> None:
+    """What it gives on the device is there, and is what it gives on the host."""
     expected = tree_leaves(function(*given))
-    with Pretended() as device:
-        found = tree_leaves(function(*there(given)))
-        waits = list(device.waits)
+    with DEVICES[device]():
+        found = tree_leaves(function(*there(given, device)))
         for a, b in zip(expected, found, strict=True):
             if isinstance(a, Tensor):
-                assert isinstance(b, There)
-                assert_close(b.cpu(), a)
+                assert b.device.type == device
+                assert_close(b.cpu(), a, **CLOSE[device])
             else:
-                assert a == pytest.approx(b)
-    return waits
+                assert a == pytest.approx(b, rel=1e-4)
 
 
-def waits_of_steps(run: Callable[..., Any], *given: Any) -> list[str]:
+def waits_of_steps(device: str, run: Callable[..., Any], *given: Any) -> list[str]:
     """What a run of 6 steps waits for that one of 3 does not; ``run`` takes their number first."""
-    with Pretended() as device:
-        given = there(given)
+    with DEVICES[device]() as entered:
+        given = there(given, device)
         counts = []
         for steps in (3, 3, 6):  # the first time, whatever is kept is made
-            before = len(device.waits)
+            before = len(entered.waits)
             run(steps, *given)
-            counts.append(device.waits[before:])
+            counts.append(entered.waits[before:])
     return counts[2][len(counts[1]) :]
 
 
@@ -73,50 +80,50 @@ def images(count: int = 4) -> Tensor:
     return torch.randn(count, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_the_device_is_as_strict_as_a_gpu() -> None:
+def test_the_device_is_as_strict_as_a_gpu(device: str) -> None:
     host = torch.ones(3)
-    with Pretended() as device:
-        x = host.to(PRETEND)
+    with DEVICES[device]() as entered:
+        x = host.to(device)
         mine, ours = torch.Generator(), torch.Generator(x.device)
         assert (x * torch.tensor(2.0)).device == x.device, "numbers of the host may meet tensors of the device"
         for wrong in (
             lambda: x + host,
             lambda: torch.stack([x[0], torch.tensor(1.0)]),
-            lambda: torch.randn(3, device=PRETEND, generator=mine),
+            lambda: torch.randn(3, device=device, generator=mine),
             lambda: torch.randn(3, generator=ours),
             lambda: x.numpy(),
         ):
             with pytest.raises((RuntimeError, TypeError), match="device"):
                 wrong()
-        device.waits.clear()
-        host.to(PRETEND, non_blocking=True)
+        entered.waits.clear()
+        host.to(device, non_blocking=True)
         x.add_(1).sum()
-        assert not device.waits
+        assert not entered.waits
         for waiting in (
             lambda: x.sum().item(),
             lambda: bool((x > 0).all()),
             lambda: x.cpu(),
-            lambda: host.to(PRETEND),
-            lambda: torch.tensor(1.0, device=PRETEND),
+            lambda: host.to(device),
+            lambda: torch.tensor(1.0, device=device),
             lambda: x[x > 0],
             lambda: x[torch.tensor([0])],
         ):
             waiting()
-            assert device.waits
-            device.waits.clear()
+            assert entered.waits
+            entered.waits.clear()
     assert torch.randn(3, generator=torch.Generator()).device.type == "cpu", "and is gone again"
 
 
 @pytest.mark.parametrize("path", fg.paths.names())
-def test_paths(path: str) -> None:
+def test_paths(device: str, path: str) -> None:
     field = problems.exact(path)
     x, t = planted.states(planted.toy(path), 0.5, 4), torch.linspace(0.2, 0.8, 4, dtype=torch.float64)
-    compare(lambda x, t, y: [getattr(field(x, t, y), kind) for kind in fg.paths.KINDS], x, t, LABELS)
-    compare(lambda x: field.path.prior((4, 2), 0, device=x.device), x)
+    compare(device, lambda x, t, y: [getattr(field(x, t, y), kind) for kind in fg.paths.KINDS], x, t, LABELS)
+    compare(device, lambda x: field.path.prior((4, 2), 0, device=x.device), x)
 
 
 @pytest.mark.parametrize(("name", "options"), problems.EVERY, ids=str)
-def test_solvers(name: str, options: dict) -> None:
+def test_solvers(device: str, name: str, options: dict) -> None:
     field, x = planted.network(), planted.states(planted.toy(), 0.0, 4)
 
     def solve(steps: int, field: fg.Field, x: Tensor, y: Tensor) -> Tensor:
@@ -124,13 +131,13 @@ def test_solvers(name: str, options: dict) -> None:
         return solver.solve(field, x, y, **problems.seeded(solver))
 
     with torch.no_grad():
-        compare(lambda *given: solve(3, *given), field, x, LABELS)
-        assert name in WAITING or not waits_of_steps(solve, field, x, LABELS)
+        compare(device, lambda *given: solve(3, *given), field, x, LABELS)
+        assert name in WAITING or not waits_of_steps(device, solve, field, x, LABELS)
 
 
 @pytest.mark.parametrize("name", rules.NAMES)
 @pytest.mark.parametrize("each", [False, True], ids=["for all", "for each"])
-def test_rules(name: str, each: bool) -> None:
+def test_rules(device: str, name: str, each: bool) -> None:
     """With one weight, condition and observation for all samples, or one for each, all of them the host's."""
     field, x = planted.network(), planted.states(planted.toy(), 0.0, 4)
     options = rules.options(name, field)
@@ -146,25 +153,25 @@ def test_rules(name: str, each: bool) -> None:
         return fg.sample(rule, tuple(x.shape), *y, solver=solver, seed=0, dtype=x.dtype)
 
     given = (rule, x, *(() if rules.observes(name) else (LABELS,)))
-    compare(lambda *given: run(3, *given), *given)
-    assert name in WAITING or not waits_of_steps(run, *given)
+    compare(device, lambda *given: run(3, *given), *given)
+    assert name in WAITING or not waits_of_steps(device, run, *given)
 
 
 @pytest.mark.parametrize("name", fg.diagnostics.names())
 @pytest.mark.parametrize("field", [planted.toy(), planted.network()], ids=["exact", "network"])
-def test_diagnostics(name: str, field: fg.Field) -> None:
+def test_diagnostics(device: str, name: str, field: fg.Field) -> None:
     x = planted.states(planted.toy(), 0.5, 4)
-    compare(lambda f, x, y: planted.build(name)(f, x, 0.5, y).per_sample, field, x, torch.ones_like(LABELS))
+    compare(device, lambda f, x, y: planted.build(name)(f, x, 0.5, y).per_sample, field, x, torch.ones_like(LABELS))
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_likelihood(exact: bool) -> None:
+def test_likelihood(device: str, exact: bool) -> None:
     x = planted.states(planted.toy(), 0.9, 4)
-    compare(lambda f, x, y: fg.log_likelihood(f, x, y, exact=exact), planted.toy(), x, LABELS)
+    compare(device, lambda f, x, y: fg.log_likelihood(f, x, y, exact=exact), planted.toy(), x, LABELS)
 
 
 @pytest.mark.parametrize("name", fg.observations.names())
-def test_observations(name: str) -> None:
+def test_observations(device: str, name: str) -> None:
     options = {"matrix": {"rows": [[0.5] * 16, [1.0] + 15 * [0.0]]}}.get(name, {})
     see = fg.observations.build(name, **options)
 
@@ -172,12 +179,12 @@ def test_observations(name: str) -> None:
         y = see.observe(x)
         return [see(x), y, see.residual(y, x), see.transpose(y, x.shape[1:]), see.solve(y, 0.5, 0.3, x.shape[1:])]
 
-    compare(all_of, images())
+    compare(device, all_of, images())
 
 
 @pytest.mark.parametrize("name", fg.metrics.names())
 @pytest.mark.filterwarnings("ignore:.* their covariance has rank:UserWarning")
-def test_metrics(name: str) -> None:
+def test_metrics(device: str, name: str) -> None:
     g = torch.Generator().manual_seed(0)
 
     def seen() -> list[Tensor]:
@@ -187,7 +194,7 @@ def test_metrics(name: str) -> None:
         reference = Seen(*theirs, held_out=Seen(*theirs))
         return fg.metrics.build(name)(Seen(*ours, bits=ours[0][:, 0]), reference)
 
-    compare(measure, seen(), seen())
+    compare(device, measure, seen(), seen())
 
 
 FAST = {"mlp", "unet", "conditional_ot"}  # all others are of the slow suite
@@ -225,41 +232,42 @@ RUNS = {
 @pytest.mark.parametrize(
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
 )
-def test_training(name: str, tmp_path: Path) -> None:
+def test_training(device: str, name: str, tmp_path: Path) -> None:
     """Steps wait for nothing, but where scipy or Muon have to know numbers; dropout's masks are the device's own."""
 
-    def train(steps: int, device: str, **more: Any) -> dict[str, Tensor]:
-        changes = {"training__save_every": 100, "training__snapshot_every": 100, **RUNS[name], "device": device}
+    def train(steps: int, on: str, **more: Any) -> dict[str, Tensor]:
+        changes = {"training__save_every": 100, "training__snapshot_every": 100, **RUNS[name], "device": on}
         settings = recipe(training__steps=steps, **{**changes, **more})
-        folder = tmp_path / f"{device}-{steps}"
+        folder = tmp_path / f"{on}-{steps}"
         training.train({key: value for key, value in settings.items() if value is not None}, folder, show=False)
         return final(folder)
 
-    with Pretended() as device:
-        found = train(3, PRETEND)
-        before = len(device.waits)
-        train(5, PRETEND)
-        waits = device.waits[before:]
-    # On this device autocasting changes nothing.
-    for key, value in train(3, "cpu", training__precision="float32").items():
-        message = f"{key}: {{}}".format
-        assert_close(found[key], value, rtol=1e-4, atol=1e-5, equal_nan=True, msg=message)
+    with DEVICES[device]() as entered:
+        found = train(3, device)
+        before = len(entered.waits)
+        train(5, device)
+        waits = entered.waits[before:]
     more = len(waits) - before
     assert more == {"conditional_ot": 2 * 2, "muon": 2}.get(name, 0), waits
+    # On the device that is pretended autocasting changes nothing; a GPU has random numbers of its own.
+    host = train(3, "cpu", training__precision="float32") if device == PRETEND else found
+    for key, value in host.items():
+        message = f"{key}: {{}}".format
+        assert_close(found[key], value, rtol=1e-4, atol=1e-5, equal_nan=True, msg=message)
 
 
 @pytest.mark.slow
-def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line(device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is watched, sampled and measured, and one that goes on; none of it is at home on the host."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FLOWGUIDE_CACHE", str(tmp_path / "cache"))
-    small = ["training.batch_size=32", "network.width=8", "network.head_width=8", f"device={PRETEND}"]
+    small = ["training.batch_size=32", "network.width=8", "network.head_width=8", f"device={device}"]
     watch = ["watch=quality", "watch.every=10", "watch.num=50", "watch.classifier.training.steps=10"]
-    measure = ["num=50", "classifier.training.steps=10", "guidance.w=[1,2]", "seeds=[0]", f"device={PRETEND}"]
-    with Pretended():
+    measure = ["num=50", "classifier.training.steps=10", "guidance.w=[1,2]", "seeds=[0]", f"device={device}"]
+    with DEVICES[device]():
         main(["train", "digits", *small, *watch, "training.steps=10", "training.ema_lengths=[0.05,0.1]"])
         main(["train", "digits", *small, *watch, "training.steps=20", "training.ema_lengths=[0.05,0.1]", "--allow"])
-        main(["sample", "runs/digits", "num=4", "solver=euler_maruyama", f"device={PRETEND}"])
+        main(["sample", "runs/digits", "num=4", "solver=euler_maruyama", f"device={device}"])
         main(["evaluate", "runs/digits", *measure, "metrics=[frechet_distance,label_accuracy,precision]"])
     assert list((tmp_path / "runs/digits/samples").glob("*.png"))
     assert (tmp_path / "runs/digits/evaluation/quality.json").is_file()
