@@ -24,7 +24,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 PRETEND = "pretend"
-AVAILABLE = hasattr(backends, "_setup_privateuseone_for_python_backend")
+# Not beside a GPU: there autograd asks every device for its streams, of which this one has none.
+AVAILABLE = hasattr(backends, "_setup_privateuseone_for_python_backend") and not torch.cuda.is_available()
 
 aten = torch.ops.aten
 # Operations whose result is a number on the host, or has a shape that depends on numbers.

@@ -30,7 +30,7 @@ from flowguide.metrics import Seen
 
 DEVICES = {PRETEND: Pretended} if pretend.AVAILABLE else {}
 DEVICES |= {"cuda": GPU} if torch.cuda.is_available() else {}
-CLOSE = {PRETEND: {}, "cuda": {"rtol": 1e-4, "atol": 1e-5}}
+CLOSE = {PRETEND: {}, "cuda": {"rtol": 1e-3, "atol": 2e-3}}  # an adaptive solver magnifies what rounding does
 
 pytestmark = [
     pytest.mark.parametrize("device", DEVICES),
@@ -95,10 +95,10 @@ def test_the_device_is_as_strict_as_a_gpu(device: str) -> None:
         ):
             with pytest.raises((RuntimeError, TypeError), match="device"):
                 wrong()
-        entered.waits.clear()
+        before = len(entered.waits)
         host.to(device, non_blocking=True)
         x.add_(1).sum()
-        assert not entered.waits
+        assert len(entered.waits) == before
         for waiting in (
             lambda: x.sum().item(),
             lambda: bool((x > 0).all()),
@@ -108,9 +108,9 @@ def test_the_device_is_as_strict_as_a_gpu(device: str) -> None:
             lambda: x[x > 0],
             lambda: x[torch.tensor([0])],
         ):
+            before = len(entered.waits)
             waiting()
-            assert entered.waits
-            entered.waits.clear()
+            assert len(entered.waits) > before
     assert torch.randn(3, generator=torch.Generator()).device.type == "cpu", "and is gone again"
 
 

@@ -322,7 +322,7 @@ def updates(setting: Setting) -> None:
     default, looped = copy.deepcopy(ours), copy.deepcopy(ours)
     x, y = setting.data.to(setting.device).batch(torch.arange(2))
     for network in (ours, default, looped):
-        network(x, torch.tensor(0.5), y).square().mean().backward()
+        network(x, torch.tensor(0.5, device=x.device), y).square().mean().backward()
     options = TrainingOptions(steps=10**6)
     optimizers, averages = Optimizers(ours, options), Averages(ours, 0.999)
     adamw = torch.optim.AdamW(default.parameters())
