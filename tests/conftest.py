@@ -10,7 +10,9 @@ import torch
 from hypothesis import settings
 
 # The same examples in every run: a red test is red again.
-settings.register_profile("flowguide", deadline=None, max_examples=25, derandomize=True, print_blob=True)
+options = {"deadline": None, "derandomize": True, "print_blob": True}
+settings.register_profile("flowguide", max_examples=25, **options)
+settings.register_profile("quick", max_examples=10, **options)  # of 'make test'
 settings.load_profile("flowguide")
 torch.set_num_threads(1)
 if pretend.AVAILABLE:

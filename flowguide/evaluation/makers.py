@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..digest import digest_of_module
 from ..training import InTurn, TrainConfig
 from .kept import Row
+from .tables import UNGUIDED
 
 
 class Drawing(NamedTuple):
@@ -73,3 +74,8 @@ class Maker(ABC):
 def weighted(node: Mapping[str, Any] | None, w: Any) -> Mapping[str, Any] | None:
     """The node of one weight."""
     return node if w is None else {**node, "w": w}
+
+
+def name_of(node: Mapping[str, Any] | None) -> str:
+    """What a rule is called in rows; building it says what is wrong with a node that has no name."""
+    return UNGUIDED if node is None else str(node.get("name"))

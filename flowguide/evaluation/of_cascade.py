@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..training import InTurn, Stage, in_turn, load_stages, seed_of
 from .config import EvaluateConfig
 from .counted import Evaluations
-from .makers import Drawing, Maker, weighted
+from .makers import Drawing, Maker, name_of, weighted
 from .tables import EACH, UNGUIDED, label_of
 
 
@@ -58,7 +58,7 @@ class OfCascade(Maker):
         self.name = "the cascade"
         self.config = self.stages[-1].plain.config
         self.temperature, self.batch_size = config.temperature, config.batch_size
-        self.rule = (config.rule["name"] if config.rule else UNGUIDED) if any(self.swept) else EACH
+        self.rule = name_of(config.rule) if any(self.swept) else EACH
         self.weights = config.swept if any(self.swept) else {None: None}
         own = [("" if swept else f" {_shown(node['guidance'])}") for node, swept in zip(nodes, self.swept, strict=True)]
         solved = [label_of(node.get("solver") or config.solver) for node in nodes]

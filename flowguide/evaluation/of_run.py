@@ -9,8 +9,8 @@ from ..fields import Field
 from ..training import InTurn, load_generative, some_samples, with_models
 from .conditions import drawn_conditions
 from .config import EvaluateConfig
-from .makers import Drawing, Maker, weighted
-from .tables import UNGUIDED, label_of
+from .makers import Drawing, Maker, name_of, weighted
+from .tables import label_of
 
 
 class OfRun(Maker):
@@ -27,7 +27,7 @@ class OfRun(Maker):
         self.model = load_generative(config.run, config.ema, config.device)
         self.config = self.model.config
         self._node = with_models(config.rule, self.model, config.ema)
-        self.rule = config.rule["name"] if config.rule else UNGUIDED
+        self.rule = name_of(config.rule)
         self.weights = config.swept
         self.about = {"solver": label_of(config.solver), "temperature": config.temperature}
         self.key = {}

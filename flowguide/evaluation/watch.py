@@ -116,7 +116,9 @@ class Watch:
         self._drawn: Drawn | None = None
         self.images = held_out_images(training)
         if model is not None:
-            self.rule(model)
+            field, _ = self.rule(model)
+            if self.measures:
+                self._check_labels(self.drawn(field))
         self.judge: Judge | None = None
         if config.metrics:  # trained now, on all ranks: later the first one is by itself
             self.judge = judge_for(pixel_data(training)[0], config.classifier, training.device, show)
@@ -130,19 +132,17 @@ class Watch:
         if step % self.config.every and step != self.training.options.steps:
             return
         field, rule = self.rule(model)
-        count = max(self.config.shown, self.config.num if self.measures else 0)
-        if self._drawn is None:
-            self._drawn = drawn_conditions(self.training, field.num_classes, count)
-        conds, labels, _ = self._drawn
+        conds, labels, _ = self.drawn(field)
         options = {"batch_size": self.config.batch_size}
-        drawn = samples(self.training, rule, count, conds, self.solver, self.config.seed, **options)
+        drawn = samples(self.training, rule, self.count, conds, self.solver, self.config.seed, **options)
         first = self.run.ranks.first  # the others are here for their shares of the model
         if first:
             with _unless_full():
                 self._show(step, drawn[: self.config.shown], labels, field.num_classes, writer)
         if self.judge is None:
             return
-        seen = see(self.judge.classifier, drawn[: self.config.num], labels[: self.config.num])
+        num = self.config.num
+        seen = see(self.judge.classifier, drawn[:num], None if labels is None else labels[:num])
         row = measure_all(self.measures, seen, self.judge.train, self._said)
         best = first and self._is_best(step, row)
         if any(sharded.is_share(parameter) for parameter in model.parameters()):
@@ -154,6 +154,24 @@ class Watch:
                 writer.add_scalar(f"watch/{name}", value, step)
             with _unless_full():
                 self._keep(step, row, tensors)
+
+    @property
+    def count(self) -> int:
+        """Of samples at every look."""
+        return max(self.config.shown, self.config.num if self.measures else 0)
+
+    def drawn(self, field: Field) -> Drawn:
+        """What samples of a field are asked to be, the same at every look."""
+        if self._drawn is None:
+            self._drawn = drawn_conditions(self.training, field.num_classes, self.count, field.takes_conditions)
+        return self._drawn
+
+    def _check_labels(self, drawn: Drawn) -> None:
+        for name, measure in self.measures.items():
+            if "labels" in measure.needs and drawn.labels is None:
+                raise ValueError(
+                    f"watch.metrics: {name} needs labels, and the samples of this run have none: leave it out"
+                )
 
     def rule(self, model: nn.Module) -> tuple[Field, Field]:
         """The field that is sampled, and the rule around it, or itself; ValueError if they do not go together."""

@@ -98,8 +98,8 @@ def _check_numbers(numbers: Tensor, what: str, whose: str) -> None:
 
 
 @torch.no_grad()
-def see(classifier: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 512) -> Seen:
-    """Show images, shape (N, C, H, W), to a classifier with ``features`` and ``classify``.
+def see(classifier: nn.Module, images: Tensor, labels: Tensor | None, batch_size: int = 512) -> Seen:
+    """Show images, (N, C, H, W), with labels, (N,), or without, to a classifier with ``features`` and ``classify``.
 
     Raises:
         ValueError: if an image holds a number that is not finite.
@@ -107,4 +107,4 @@ def see(classifier: nn.Module, images: Tensor, labels: Tensor, batch_size: int =
     check_finite(images)
     device = next(classifier.parameters()).device
     features = torch.cat([classifier.features(batch.to(device)) for batch in images.split(batch_size)])
-    return Seen(features, classifier.classify(features), labels.to(device))
+    return Seen(features, classifier.classify(features), None if labels is None else labels.to(device))

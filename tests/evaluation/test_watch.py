@@ -123,6 +123,18 @@ def test_a_weight_of_the_recipe_is_for_rules_that_have_one(guidance: dict, w: fl
         assert watcher(other)(model.config, training.RunFolder(tmp_path)).rule(model)[1].name == name
 
 
+def test_a_run_that_is_told_no_labels_is_watched_without(tmp_path: Path) -> None:
+    node = watched(guidance=None, every=50)
+    unlabelled = digits(objective={"name": "cfm", "label_dropout": 1.0}, watch=node)
+    with pytest.raises(ValueError, match=r"watch.metrics: label_accuracy needs labels, .* have none: leave it out"):
+        run(unlabelled, tmp_path)
+    assert not list(tmp_path.rglob("*.safetensors")), "before the first step"
+    node["metrics"] = ["frechet_distance"]
+    run(unlabelled, tmp_path)
+    look = watcher(node, show=False)(fg.load(tmp_path).config, training.RunFolder(tmp_path))
+    assert list(look.rows()) == [50]
+
+
 def test_says_what_is_wrong(tmp_path: Path) -> None:
     solver = {"name": "euler"}
     for more, words in (
