@@ -29,7 +29,7 @@ format: setup
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/pytest -n 2 -m 'not slow'
+	$(BIN)/pytest -n 2 -m 'not slow' --hypothesis-profile=quick
 
 test-all: lint
 	$(BIN)/pytest -n 2

@@ -92,6 +92,7 @@ def test_guided_gaussians_have_the_closed_form_variance() -> None:
         torch.testing.assert_close(logp, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_hutchinson_is_unbiased() -> None:
     """The mean over many probes is the exact value, within what the probes' spread allows."""
     field = fg.MixtureField(mixture(6), fg.paths.build("linear"))

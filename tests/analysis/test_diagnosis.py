@@ -58,6 +58,7 @@ def test_the_fitted_field_has_the_moments_of_the_classes(runs: Path) -> None:
     assert (drawn.mean(0) - train.data[train.labels == 0].mean(0)).abs().max() < 0.05
 
 
+@pytest.mark.slow
 def test_vector_fields_of_an_exact_toy_and_of_a_network(runs: Path, tmp_path: Path) -> None:
     for words, exact in (([], True), ([f"run={runs / 'moons'}"], False)):
         out = tmp_path / str(exact)

@@ -121,6 +121,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_page_of_a_run_of_images(digits: Path) -> None:
     page = check((digits / "analysis" / "report.html").read_text())
     titles = ["Training", "Samples", "Quality and guidance", "Diagnostics", "Configuration", "Environment", "Times"]

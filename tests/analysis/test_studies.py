@@ -15,6 +15,7 @@ JUDGE = ["classifier.training.steps=20", "classifier.network.width=4"]
 TINY = ["num=20", "seeds=[0]", "solver.steps=2", *JUDGE]
 
 
+@pytest.mark.slow
 def test_label_dropout_trains_what_is_missing_and_nothing_twice(tmp_path: Path, capfd) -> None:
     run = tmp_path / "study"
     main(["train", "digits", *SMALL, "objective.label_dropout=0.5", f"run={run}/mine"])
@@ -57,6 +58,7 @@ def test_label_dropout_says_what_is_wrong(tmp_path: Path, words: str, sentence: 
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_truncation(tmp_path: Path, capsys) -> None:
     run = tmp_path / "digits"
     main(["train", "digits", *SMALL, f"run={run}"])

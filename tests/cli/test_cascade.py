@@ -97,6 +97,7 @@ def captioned(run: Run) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_a_captioned_cascade(captioned: Run) -> None:
     def drawn(*words: str) -> dict[str, torch.Tensor]:
         before = set(Path("runs/sr/samples").glob("*.safetensors"))

@@ -166,6 +166,7 @@ def test_samples_of_the_target_are_at_the_floor_and_those_of_another_weight_are_
     assert right.parts["target_mean"].shape == (3, 2)
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_the_spread_over_sets_of_samples() -> None:
     field, law = toy(std=0.8), TiltedMixture(toy(std=0.8).mixture, 1.0)
     y = torch.zeros(300, dtype=torch.long)

@@ -165,7 +165,7 @@ def tracked(field: fg.Field, solver: fg.solvers.Solver, pi: float = 0.99) -> Ten
     return log_ratio - (field.log_prob(x, t, y) - field.log_prob(x, t))
 
 
-@pytest.mark.parametrize("path", ["linear", "vp"])
+@pytest.mark.parametrize("path", ["linear", pytest.param("vp", marks=pytest.mark.slow)])
 def test_the_tracker_of_feedback_finds_the_likelihood_ratio(path: str) -> None:
     """With DDPM's noise the error falls with the root of the steps; without any it does not fall."""
     for name, options in (("ddim", {"eta": 1.0}), ("euler_maruyama", {"diffusion": {"name": "matched"}})):
@@ -267,7 +267,7 @@ def test_smc_says_what_it_needs() -> None:
         fg.solvers.build("heun").solve(fg.guidance.build("smc", ring(), w=2.0), torch.zeros(8, 2), y)
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("eta", [0.0, 1.0, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.5, 2.0))])
 def test_the_guided_sde_of_any_strength_has_its_closed_form(eta: float) -> None:
     """Where cfg ends between N(0, S0) and N(m1, S1), g^2 being eta times that of the forward process.
 

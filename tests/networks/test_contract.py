@@ -149,6 +149,7 @@ def inputs_of(shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch
     return torch.randn(2, *shape, generator=g), torch.rand(2, generator=g), torch.tensor([0, 3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "shape"), dict(reversed(cases(fg.networks.Network))).items())
 def test_it_compiles_to_one_graph(name: str, shape: tuple[int, ...]) -> None:
     network, (x, t, y) = filled(build(name, shape)).eval(), inputs_of(shape)

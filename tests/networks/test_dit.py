@@ -253,7 +253,14 @@ def test_checkpointing_changes_no_gradient(kind: str) -> None:
     assert all(torch.equal(plain, again) for plain, again in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize(("kind", "checkpointing"), [*((kind, False) for kind in KINDS), ("labels", True)])
+@pytest.mark.parametrize(
+    ("kind", "checkpointing"),
+    [
+        ("labels", False),
+        *(pytest.param(kind, False, marks=pytest.mark.slow) for kind in KINDS if kind != "labels"),
+        pytest.param("labels", True, marks=pytest.mark.slow),
+    ],
+)
 def test_it_compiles_to_one_graph(kind: str, checkpointing: bool) -> None:
     torch._dynamo.reset()
     network = build(**KINDS[kind], depth=1, positions="both", registers=1, qk_norm=True, checkpointing=checkpointing)

@@ -149,6 +149,7 @@ def test_only_condition_aware_transport_leaves_a_class_where_it_is() -> None:
     assert distance["ot"] > 5 * distance["conditional_ot"]
 
 
+@pytest.mark.slow
 def test_one_data_set_is_carried_to_another() -> None:
     gaussians, data = fg.data.build("eight_gaussians"), fg.data.build("moons")
     source, moons = fg.data.build("eight_gaussians", split="test").data, fg.data.build("moons", split="test").data

@@ -227,7 +227,9 @@ def test_under_torch_func(name: str) -> None:
         torch.testing.assert_close(together, torch.stack([run(x), run(2 * x)]), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["auto", "heun", "dpmpp_2m", "pec", "sra1"])
+@pytest.mark.parametrize(
+    "name", ["auto", "heun", *(pytest.param(each, marks=pytest.mark.slow) for each in ("dpmpp_2m", "pec", "sra1"))]
+)
 def test_under_torch_compile(name: str) -> None:
     """The whole run is traced (by the eager backend, which compiles nothing) and gives the same samples."""
     field = exact()

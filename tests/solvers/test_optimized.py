@@ -20,7 +20,11 @@ def error(solver: fg.solvers.Solver, field: fg.Field) -> float:
 
 @pytest.mark.parametrize(
     ("name", "steps", "share"),
-    [("euler", 5, 1.02), ("auto", 6, 0.8), pytest.param("heun", 4, 1.02, marks=pytest.mark.slow)],
+    [
+        ("euler", 5, 1.02),
+        pytest.param("auto", 6, 0.8, marks=pytest.mark.slow),
+        pytest.param("heun", 4, 1.02, marks=pytest.mark.slow),
+    ],
 )
 def test_fitted_to_a_field_it_beats_every_other_grid(name: str, steps: int, share: float) -> None:
     """By a good part for multistep methods; for single steps an even grid may be the best there is."""

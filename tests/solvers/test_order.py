@@ -188,7 +188,10 @@ def test_strong_order_of_stochastic_adams(predictor: int, corrector: int) -> Non
     assert solver.evaluations == 16
 
 
-@pytest.mark.parametrize("method", ["milstein", "srk", "heun", "midpoint", "reversible_heun", "euler_heun"])
+_OF_TORCHSDE = ["milstein", "heun", "midpoint", "reversible_heun", "euler_heun"]
+
+
+@pytest.mark.parametrize("method", ["srk", *(pytest.param(each, marks=pytest.mark.slow) for each in _OF_TORCHSDE)])
 def test_methods_of_torchsde(method: str) -> None:
     """All converge along one path; srk with its order of 1.5 or better, here where the noise is mild."""
     measured, errors = strong_slope("torchsde", {"method": method, "diffusion": "sigma"}, in_time)

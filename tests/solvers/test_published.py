@@ -145,9 +145,17 @@ def test_the_last_step_of_edm_heun_is_eulers_where_no_noise_is_left() -> None:
         torch.testing.assert_close(last.solve(field, states[-2], y), states[-1], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("path", fg.paths.names())
+_CHURNED = [{}, {"grid": "uniform"}, {"churn_noise": 1.01, "churn_min": 0.05, "churn_max": 50.0}]
+_QUICK = [("linear", _CHURNED[0]), ("vp", _CHURNED[1]), ("edm", _CHURNED[2])]
+
+
 @pytest.mark.parametrize(
-    "options", [{}, {"grid": "uniform"}, {"churn_noise": 1.01, "churn_min": 0.05, "churn_max": 50.0}]
+    ("path", "options"),
+    [
+        pytest.param(path, options, marks=() if (path, options) in _QUICK else pytest.mark.slow)
+        for path in fg.paths.names()
+        for options in _CHURNED
+    ],
 )
 def test_churn_keeps_the_law_on_every_path(path: str, options: dict) -> None:
     """Also on those that begin without any signal, whose noise level is infinite there; taken one by one too."""
