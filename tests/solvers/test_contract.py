@@ -63,7 +63,9 @@ def test_steps_that_are_taken_one_by_one_are_those_of_a_run(name: str, options: 
     torch.testing.assert_close(one_by_one, states, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("steps", [10, 20, 50])
+@pytest.mark.parametrize(
+    "steps", [10, pytest.param(20, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", [name for name in fg.solvers.names() if name != "langevin"])
 def test_no_solver_is_worse_than_ddim_on_its_default_grid(name: str, steps: int) -> None:
     """On vp, where log-SNR is large at the end and not infinite. By a factor of 1.25 at most (edm_heun, whose grid is

@@ -37,8 +37,13 @@ def check(name: str, path: str, dim: int = 2, w: float = 2.0, **options: object)
     raise AssertionError(f"order {order} is declared, {measured:.2f} measured: {errors}")
 
 
+# Of the kinds of path one each is of the fast suite: straight, curved, and of data that keep their scale.
+_FAST_PATHS = {"linear", "vp", "edm"}
+PATHS = [path if path in _FAST_PATHS else pytest.param(path, marks=pytest.mark.slow) for path in fg.paths.names()]
+
+
 @pytest.mark.parametrize("name", DETERMINISTIC)
-@pytest.mark.parametrize("path", fg.paths.names())
+@pytest.mark.parametrize("path", PATHS)
 def test_on_every_path(name: str, path: str) -> None:
     check(name, path)
 
@@ -82,8 +87,8 @@ def test_of_options(name: str, options: dict) -> None:
     check(name, "vp", **options)
 
 
-@pytest.mark.parametrize("predictor", [1, 2, 3, 4])
-@pytest.mark.parametrize("corrector", [1, 2, 3, 4])
+@pytest.mark.parametrize("predictor", [1, pytest.param(2, marks=pytest.mark.slow), 3, 4])
+@pytest.mark.parametrize("corrector", [1, 2, pytest.param(3, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize(("name", "options"), [("pec", {}), ("stochastic_adams", {"eta": 0.0})])
 def test_of_a_predictor_and_a_corrector(name: str, options: dict, predictor: int, corrector: int) -> None:
     """Neither helps beyond the other: with one slope in either the order is 2. With more they may do better than 3.
@@ -188,10 +193,10 @@ def test_strong_order_of_stochastic_adams(predictor: int, corrector: int) -> Non
     assert solver.evaluations == 16
 
 
-_OF_TORCHSDE = ["milstein", "heun", "midpoint", "reversible_heun", "euler_heun"]
+_OF_TORCHSDE = ["srk", "heun", "midpoint", "reversible_heun", "euler_heun"]
 
 
-@pytest.mark.parametrize("method", ["srk", *(pytest.param(each, marks=pytest.mark.slow) for each in _OF_TORCHSDE)])
+@pytest.mark.parametrize("method", ["milstein", *(pytest.param(each, marks=pytest.mark.slow) for each in _OF_TORCHSDE)])
 def test_methods_of_torchsde(method: str) -> None:
     """All converge along one path; srk with its order of 1.5 or better, here where the noise is mild."""
     measured, errors = strong_slope("torchsde", {"method": method, "diffusion": "sigma"}, in_time)
