@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..conditioners import Tell
 from ..data import Samples, batches, flipped
+from ..devices import device_of
 from ..objectives import Objective
 from ..randomness import derive, seed_layers
 from . import checkpoint
@@ -54,7 +55,7 @@ def fit(
     """Train ``model`` from the newest checkpoint of ``run``, or from the start, and return the averaged model.
 
     Args:
-        model: On its device; trained in place.
+        model: On its device, or on the host if it is to be shared out (``parallel=fsdp``); trained in place.
         objective: Gives the loss.
         dataset: In memory on the same device, or read as it is needed.
         config: How to train, and from which seed; kept in every checkpoint, so that each can be loaded by itself.
@@ -75,7 +76,7 @@ def fit(
     averages = Averages(model, options.ema, options.ema_warmup, options.ema_lengths)
     if options.parallel == "fsdp" and ranks.world > 1:
         for each in (model, *averages.models.values()):
-            shard(each, ranks)
+            shard(each, ranks, device_of(ranks.device(config.device)))
     optimizers = Optimizers(model, options)
     step = _resume(run, model, averages, optimizers, strict=not config.allow)
     if step >= options.steps:

@@ -46,9 +46,15 @@ def replicated(loss: Loss, ranks: Ranks) -> nn.Module:
     return nn.parallel.DistributedDataParallel(loss, device_ids=[device.index] if device.type == "cuda" else None)
 
 
-def shard(model: nn.Module, ranks: Ranks) -> None:
+def shard(model: nn.Module, ranks: Ranks, device: torch.device) -> None:
     """Leave every rank a share of each tensor of the model, in place; whole are only those of the block in use.
 
+    A model on the host is never whole on the device: its blocks go there one by one, and leave their shares.
+
+    Args:
+        model: On the host, or on the device.
+        ranks: Who shares it.
+        device: Where the shares are to be, of this rank.
     Raises:
         ValueError: if this torch cannot.
     """
@@ -62,7 +68,7 @@ def shard(model: nn.Module, ranks: Ranks) -> None:
     # An output that is a view may not be changed in place; objectives never do.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
     network = network_of(model).to(memory_format=torch.contiguous_format)  # others cannot be shared out
-    mesh = init_device_mesh(next(network.parameters()).device.type, (ranks.world,))
+    mesh = init_device_mesh(device.type, (ranks.world,))
     stacks = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
     for block in [block for stack in reversed(stacks) for block in stack]:
         fully_shard(block, mesh=mesh)

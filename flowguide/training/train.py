@@ -57,7 +57,9 @@ def _train(config: TrainConfig, run: RunFolder, show: bool, watcher: Any) -> nn.
     config = with_data_options(config, dataset, conditioner)
     dataset, tell = conditioner.prepare(dataset.to(device))
     torch.manual_seed(derive(config.seed))
-    model = build_model(config).to(device)
+    model = build_model(config)
+    if config.options.parallel != "fsdp" or run.ranks.world == 1:  # to be shared out, it may be too large to be whole
+        model = model.to(device)
     if (null := conditioner.null()) is not None:
         model.network.set_null(null)
     run.open(config.settings(), config.fresh, config.allow)
