@@ -4,6 +4,7 @@ Nothing heavy is imported before a command is known to need it.
 """
 
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,10 +29,10 @@ def guard(command: Callable[[], None]) -> None:
     try:
         command()
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads what is printed, head say, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at its end
-        sys.exit(141)  # what a shell says of a program that SIGPIPE ended
     except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at its end
+            sys.exit(141)  # what a shell says of a program that SIGPIPE ended
         if os.environ.get("FLOWGUIDE_TRACEBACK"):
             raise
         print(f"flowguide: {' '.join(str(error).split())}", file=sys.stderr)
@@ -39,6 +40,16 @@ def guard(command: Callable[[], None]) -> None:
     except KeyboardInterrupt as stop:
         print(f"\nflowguide: {stop if str(stop) else 'stopped'}", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_unread() -> bool:
+    """Whether whoever reads what is printed has gone: ``head`` does when it has read enough, and that is no mistake."""
+    try:
+        pipe = select.poll()
+        pipe.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in pipe.poll(0))
+    except (AttributeError, OSError):  # no such call, or no such file
+        return False
 
 
 def launch(

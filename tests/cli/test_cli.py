@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 import flowguide as fg
 from flowguide.cli import help
 from flowguide.cli.listing import KINDS
+from flowguide.cli.main import guard
 
 
 def test_train_then_sample(moons: Run) -> None:
@@ -496,3 +497,13 @@ def test_a_reader_that_has_read_enough(tmp_path: Path) -> None:
         ended.stdout.close()
         assert ended.stderr.read() == b""
     assert ended.returncode == 141
+
+
+def test_another_pipe_that_broke_is_not_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(SystemExit) as ended:
+        guard(command)
+    assert ended.value.code == 2
+    assert "Broken pipe" in capsys.readouterr().err
